@@ -1,0 +1,18 @@
+"""d2lnorm: normalization layers from scratch, and what the course's notebooks share.
+
+Everything public is importable from here; each name's module holds one concept.
+"""
+
+from d2lnorm.batch_norm import BatchNorm, batch_norm
+from d2lnorm.evaluation import evaluate_accuracy
+from d2lnorm.lenet import lenet
+from d2lnorm.running_statistics import recompute_running_statistics
+
+__all__ = [
+    "BatchNorm",
+    "batch_norm",
+    "evaluate_accuracy",
+    "lenet",
+    "recompute_running_statistics",
+]
+__version__ = "0.1.0"

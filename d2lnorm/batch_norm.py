@@ -1,0 +1,144 @@
+"""Batch normalization as the book writes it: a function and the module around it.
+
+Sources: Ioffe and Szegedy (2015), algorithms 1 and 2; Dive into Deep Learning, section "Batch Normalization".
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BatchNorm", "batch_norm"]
+
+
+def batch_norm(
+    X: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
+    eps: float = 1e-5,
+    momentum: float = 0.9,
+    *,
+    training: bool | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize each channel of `X` and return `(Y, moving_mean, moving_var)`.
+
+    In training the statistics are the batch's own, and the moving ones take a step towards them; otherwise the
+    moving statistics normalize, and are returned as they are. The arguments are never changed, and the
+    returned statistics carry no autograd graph.
+
+    Args:
+        X: (N, C), or (N, C, H, W), floating point. In training each channel needs at least two values.
+        gamma, beta: scale and shift, C elements each: (C,) or the book's (1, C) and (1, C, 1, 1).
+        moving_mean, moving_var: the moving statistics, shaped like gamma, in the units of X and of X squared.
+        eps: added to the variance inside the square root, > 0, in the units of X squared.
+        momentum: the book's convention, in [0, 1]: the weight of the *old* value. `torch.nn` calls
+            `1 - momentum` momentum.
+        training: None follows the book's rule, `torch.is_grad_enabled()`; True or False overrides it.
+
+    Raises:
+        TypeError: X is not floating point.
+        ValueError: a wrong shape, eps or momentum, or one value per channel in training: its variance is 0, and
+            the result would be beta, whatever X holds.
+
+    The batch variance is the biased one (divided by the number of values), for the result and for
+    `moving_var`: the book's choice. `torch.nn.BatchNorm2d` updates `running_var` with the unbiased one.
+    """
+    if training is None:
+        training = torch.is_grad_enabled()
+    _check(X, gamma, beta, moving_mean, moving_var, eps, momentum, training)
+    axes = [0] if X.dim() == 2 else [0, 2, 3]  # all but the channels'
+    shape = [1, -1] if X.dim() == 2 else [1, -1, 1, 1]
+    if training:
+        # mu = sum(x) / n and sigma^2 = sum((x - mu)^2) / n, over the batch (and the pixels)
+        var, mean = torch.var_mean(X, axes, correction=0, keepdim=True)
+        with torch.no_grad():
+            moving_mean = momentum * moving_mean + (1 - momentum) * mean.view_as(moving_mean)
+            moving_var = momentum * moving_var + (1 - momentum) * var.view_as(moving_var)
+    else:
+        mean, var = moving_mean.view(shape), moving_var.view(shape)
+    # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta
+    scale = gamma.view(shape) / torch.sqrt(var + eps)
+    Y = torch.addcmul(beta.view(shape), X - mean, scale)
+    return Y, moving_mean.detach(), moving_var.detach()
+
+
+class BatchNorm(nn.Module):
+    """The book's layer around `batch_norm`, with the book's two slips cured.
+
+    The moving statistics are buffers, so that `state_dict` saves them and `.to()` moves them; and the mode is
+    `self.training`, which `net.train()` and `net.eval()` set, not whether gradients are recorded.
+
+    Args:
+        num_features: C, the number of outputs of a linear layer or of channels of a convolution.
+        num_dims: 2 for (N, C), 4 for (N, C, H, W).
+        eps, momentum: as for `batch_norm`.
+
+    Raises:
+        ValueError: an argument out of range, or in `forward` whatever `batch_norm` raises.
+    """
+
+    def __init__(self, num_features: int, num_dims: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
+        if num_dims not in (2, 4):
+            raise ValueError(f"num_dims must be 2, for (N, C), or 4, for (N, C, H, W), but is {num_dims}")
+        if num_features < 1:
+            raise ValueError(f"num_features must be at least 1, but is {num_features}")
+        _check_constants(eps, momentum)
+        super().__init__()
+        self.num_features, self.num_dims, self.eps, self.momentum = num_features, num_dims, eps, momentum
+        shape = (1, num_features) if num_dims == 2 else (1, num_features, 1, 1)
+        self.gamma = nn.Parameter(torch.ones(shape))
+        self.beta = nn.Parameter(torch.zeros(shape))
+        self.register_buffer("moving_mean", torch.zeros(shape))
+        self.register_buffer("moving_var", torch.ones(shape))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return Y, shaped like X, and in training move the statistics."""
+        if X.dim() != self.num_dims:
+            raise ValueError(f"expected X with {self.num_dims} axes (num_dims), but got {_shape(X)}")
+        Y, moving_mean, moving_var = batch_norm(
+            X, self.gamma, self.beta, self.moving_mean, self.moving_var, self.eps, self.momentum,
+            training=self.training,
+        )  # fmt: skip
+        if self.training:
+            with torch.no_grad():  # in place: whoever holds the buffers sees the new values
+                self.moving_mean.copy_(moving_mean)
+                self.moving_var.copy_(moving_var)
+        return Y
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, num_dims={self.num_dims}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _shape(t: Tensor) -> str:
+    return f"shape {tuple(t.shape)}"
+
+
+def _check_constants(eps: float, momentum: float) -> None:
+    if not eps > 0:
+        raise ValueError(f"eps must be greater than 0, but is {eps}")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must lie in [0, 1] (the weight of the old value), but is {momentum}")
+
+
+def _check(
+    X: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor,
+    eps: float, momentum: float, training: bool,
+) -> None:  # fmt: skip
+    _check_constants(eps, momentum)
+    if not X.is_floating_point():
+        raise TypeError(f"X must be floating point, but is {X.dtype}; convert it with X.float()")
+    if X.dim() not in (2, 4):
+        raise ValueError(f"X must have shape (N, C) or (N, C, H, W), but has {_shape(X)}")
+    C = X.shape[1]
+    shapes = (C,), (1, C), (1, C, 1, 1)
+    for name, t in dict(gamma=gamma, beta=beta, moving_mean=moving_mean, moving_var=moving_var).items():
+        if tuple(t.shape) not in shapes:
+            raise ValueError(
+                f"{name} must have one element for each of the {C} channels of X ({_shape(X)}): "
+                f"shape ({C},), (1, {C}) or (1, {C}, 1, 1), but it has {_shape(t)}"
+            )
+    if training and X.numel() <= C:
+        raise ValueError(
+            f"training needs more than one value per channel, but X has {_shape(X)}: "
+            f"the variance of {X.numel() // max(C, 1)} value(s) cannot normalize"
+        )
