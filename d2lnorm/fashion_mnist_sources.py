@@ -64,15 +64,13 @@ def from_debian(names: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options["APT::Sandbox::User"] = "root"  # apt's own user may not enter the scratch folder
     own_lists = options | {"Dir::State::Lists": f"{scratch}/lists", "Acquire::Languages": "none"}
+    own_lists["APT::Update::Error-Mode"] = "any"  # else an update without a network would be a success
     (scratch / "lists").mkdir()
+    # The machine's own package lists first; where it has none, or old ones, lists fetched for this call. An
+    # update that failed for one of several repositories may still do.
+    steps = (options, "download", PACKAGE), (own_lists, "update"), (own_lists, "download", PACKAGE)
     answers = []
-    # The machine's package lists first; where it has none, or old ones, lists of our own. An update that
-    # failed for one of several repositories may still do.
-    for chosen, *verb in (
-        (options, "download", PACKAGE),
-        (own_lists, "update"),
-        (own_lists, "download", PACKAGE),
-    ):
+    for chosen, *verb in steps:
         try:
             run_with_bar(["apt-get", "-q", *(f"-o{k}={v}" for k, v in chosen.items()), *verb], scratch)
             if verb[0] == "download":
