@@ -1,0 +1,69 @@
+# The course's commands; a plain `make` lists them.
+#
+# Variables, to be given on the command line:
+#   PYTHON       the Python that makes the environment           make run PYTHON=python3.12
+#   VENV         where the environment is made                   make run VENV=/big/disk/venv
+#   ENV          an existing environment to use instead          make run ENV=$CONDA_PREFIX
+#   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
+#   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS=notebooks/07*.ipynb
+#   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
+PYTHON ?= python3
+VENV ?= .venv
+ENV ?=
+TORCH_INDEX ?=
+NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
+PYTEST_ARGS ?=
+
+ifeq ($(ENV),)
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+else
+PY := $(ENV)/bin/python
+READY := check-env
+endif
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+# Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
+# a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
+export GOMP_SPINCOUNT ?= 10000
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check-env data run lab test notebooks lint bench clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## make .venv and install the pinned packages (once)
+
+$(VENV)/.ready: requirements.txt pyproject.toml tools/setup.sh
+	@tools/setup.sh $(PYTHON) $(VENV) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+check-env:
+	@$(PY) tools/check_environment.py
+
+data: setup  ## fetch Fashion-MNIST into data/ and verify it
+	@$(PY) -m d2lnorm data
+
+run: data  ## execute every notebook; copies and HTML pages go to build/
+	@$(PY) tools/notebooks.py run $(NOTEBOOKS)
+
+lab: data  ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab --notebook-dir=notebooks
+
+test: data  ## run the unit tests, and every notebook against its stored outputs
+	@$(PY) -m pytest $(NBVAL) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests $(NOTEBOOKS)
+
+notebooks: data  ## maintainers: execute the notebooks and store their outputs
+	@$(PY) tools/notebooks.py store $(NOTEBOOKS)
+
+lint: setup  ## check the style of package, tests, tools and notebooks
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+
+bench: data  ## measure speed, as ratios
+	@$(PY) tools/bench.py
+
+clean:  ## remove build/ (unless you edited a notebook there) and caches; .venv and data stay
+	@$(PYTHON) tools/build_folder.py
+	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+	@find d2lnorm tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""One look for every figure of the course: size, line styles, a palette safe for colour-blind readers."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+__all__ = ["COLORS", "figure", "line", "new_axes", "show"]
+
+# Okabe and Ito's palette, the yellow left out (too light on white), blue and vermilion first.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # for prints without colour
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH, HEIGHT = 4.4, 3.2  # inches, of one panel
+
+
+def new_axes() -> Axes:
+    """Return the axes of a new figure with one panel."""
+    return figure(1)[0]
+
+
+def figure(columns: int = 1, rows: int = 1, **subplots) -> list[Axes]:
+    """Return the axes, row by row, of a new figure with `rows` x `columns` panels of the course's size.
+
+    Keyword arguments go to `matplotlib.pyplot.subplots` (`sharey=True`, say).
+    """
+    size = WIDTH * columns, HEIGHT * rows
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **subplots)
+    for ax in axes.flat:
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    return list(axes.flat)
+
+
+def line(ax: Axes, x: Sequence[float], y: Sequence[float], number: int, **plot) -> Line2D:
+    """Draw a line in the `number`-th colour, style and marker (each wraps around) and return it."""
+    look = {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": STYLES[number % len(STYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4,
+    }
+    return ax.plot(x, y, **(look | plot))[0]
+
+
+def show(ax: Axes, alt: str) -> None:
+    """Display the figure that `ax` belongs to as a PNG, once, with `alt` as its text for those who cannot see it.
+
+    Raises:
+        ValueError: alt is empty.
+    """
+    if not alt.strip():
+        raise ValueError("alt must say in words what the figure shows, but is empty")
+    from IPython.display import display
+
+    display(ax.figure, metadata={"image/png": {"alt": alt}})
+    plt.close(ax.figure)
