@@ -107,18 +107,14 @@ def verdict(name: str, size: int, sha256: str) -> str | None:
         if sha256 == other_sha256:
             return f"is swapped: it holds the content of {other}"
     if size != right_size:
-        return (
-            f"is {'truncated' if size < right_size else 'too long'}: {size:,} bytes instead of {right_size:,}"
-        )
+        return f"is {'truncated' if size < right_size else 'too long'}: {size:,} bytes instead of {right_size:,}"
     return f"is corrupted: its SHA-256 begins with {sha256[:8]} instead of {right_sha256[:8]}"
 
 
 def _problem_with(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
-            return verdict(
-                path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell()
-            )
+            return verdict(path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell())
     except FileNotFoundError:
         return MISSING
     except OSError as error:

@@ -24,9 +24,7 @@ def labels(batches):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize(
-    ("batch_size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (10, [10]), (99, [10]), (1, [1] * 10)]
-)
+@pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (10, [10]), (99, [10]), (1, [1] * 10)])
 def test_the_batches_are_a_data_loader_s(batch_size, sizes, shuffle):
     ours = Batches(X, Y, batch_size, shuffle)
     oracle = torch.utils.data.DataLoader(ours.dataset, batch_size, shuffle)
@@ -147,9 +145,7 @@ def test_the_labels_are_the_book_s(d2l):
     assert list(LABELS) == d2l.get_fashion_mnist_labels(range(10))
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`set_matplotlib_formats` is deprecated:DeprecationWarning"
-)  # d2l calls it
+@pytest.mark.filterwarnings("ignore:`set_matplotlib_formats` is deprecated:DeprecationWarning")  # d2l calls it
 def test_d2l_accepts_the_iterators(iters, d2l, capsys):
     few = [Batches(*(t[:1280] for t in batches.dataset.tensors), 128, batches.shuffle) for batches in iters]
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
@@ -199,9 +195,7 @@ def _real_folder(names, scratch):
 
 
 def test_files_that_change_under_the_reader_are_not_trained_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        data, "fetch_fashion_mnist", lambda root: None
-    )  # "they are right", but they are not there
+    monkeypatch.setattr(data, "fetch_fashion_mnist", lambda root: None)  # "they are right", but they are not there
     with pytest.raises(FetchError, match="changed while they were read"):
         load_fashion_mnist(256, tmp_path)
 

@@ -233,9 +233,7 @@ def test_two_fetches_at_once_do_not_harm_each_other(tmp_path, monkeypatch):
 
     use(monkeypatch, slow)
     results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(fetch_fashion_mnist(tmp_path))) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(fetch_fashion_mnist(tmp_path))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -332,9 +330,7 @@ def test_torchvision_s_download_is_used_and_the_socket_timeout_put_back(mirror, 
 def test_a_download_that_torchvision_finds_damaged_is_reported(mirror, tmp_path, monkeypatch):
     (mirror / f"{TEST_X}.gz").write_bytes(b"half")
     use(monkeypatch, sources.from_torchvision)
-    with pytest.raises(
-        FetchError, match="source from_torchvision: RuntimeError: File not found or corrupted"
-    ):
+    with pytest.raises(FetchError, match="source from_torchvision: RuntimeError: File not found or corrupted"):
         fetch_fashion_mnist(tmp_path)
 
 
@@ -400,9 +396,7 @@ def test_without_package_lists_private_ones_are_fetched(apt, tmp_path):
 def test_an_apt_without_a_network_is_quoted(apt, tmp_path):
     apt("echo 'W: no'; echo 'E: Unable to locate package'; exit 100", "echo 'E: Could not resolve'; exit 100")
     download = "apt-get download dataset-fashion-mnist failed: E: Unable to locate package"
-    said = (
-        f"source from_debian: {download}; then apt-get update failed: E: Could not resolve; then {download}"
-    )
+    said = f"source from_debian: {download}; then apt-get update failed: E: Could not resolve; then {download}"
     with pytest.raises(FetchError) as caught:
         fetch_fashion_mnist(tmp_path)
     assert said in str(caught.value)
@@ -434,9 +428,7 @@ def test_an_apt_that_hangs_is_stopped(apt, tmp_path, monkeypatch):
 def test_ctrl_c_stops_the_command_that_runs(apt, tmp_path, monkeypatch):
     started = []
     real = subprocess.Popen
-    monkeypatch.setattr(
-        sources.subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[0]
-    )
+    monkeypatch.setattr(sources.subprocess, "Popen", lambda *a, **k: started.append(real(*a, **k)) or started[0])
 
     def interrupt(seconds):
         raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -59,7 +60,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
             (n, c) for n, c in reversed(list(enumerate(nb.cells, start=1)))
             if c.cell_type == "code" and (c.execution_count or c.outputs)
         )  # fmt: skip
-        failure = NotebookFailed(f"{path.name}, cell {number} ({cell.id}) failed:\n\n{cell.source}\n\n{error}")
+        words = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without the colours
+        failure = NotebookFailed(f"{path.name}, cell {number} ({cell.id}) failed. {words}")
         failure.notebook = nb
         raise failure from None
     return nb
@@ -130,12 +132,19 @@ def store(paths: list[Path]) -> None:
         print(f"{path.name}: stored, {path.stat().st_size / 1000:.0f} kB")
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> int:
+    """Return the exit status: 1 after a cell that failed, whose notebook and error are then on stderr."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["run", "store"])
     parser.add_argument("notebooks", nargs="+", type=Path)
-    args = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
-        (run if args.command == "run" else store)(args.notebooks)
+        (run if options.command == "run" else store)(options.notebooks)
     except NotebookFailed as failure:
-        sys.exit(f"\n{failure}")
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -18,7 +18,11 @@ if [ -e "$venv/.unfinished" ]; then
     echo "An earlier installation into $venv was interrupted: starting it anew."
     rm -rf "$venv" # made by this script: pip cannot tell which of its packages are whole
 fi
-if [ ! -e "$venv/pyvenv.cfg" ]; then
+if [ -e "$venv" ] && [ ! -e "$venv/.ready" ]; then
+    echo "$venv exists, but this course did not make it: use it as it is with ENV=$venv, or name another VENV." >&2
+    exit 1
+fi
+if [ ! -e "$venv" ]; then
     mkdir -p "$venv"
     touch "$venv/.unfinished"
     if "$python" -c 'import ensurepip' 2>/dev/null; then
