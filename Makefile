@@ -7,12 +7,14 @@
 #   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
 #   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS=notebooks/07*.ipynb
 #   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
+#   LAB_ARGS     more options for JupyterLab                     make lab LAB_ARGS="--port=8899"
 PYTHON ?= python3
 VENV ?= .venv
 ENV ?=
 TORCH_INDEX ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 PYTEST_ARGS ?=
+LAB_ARGS ?=
 
 ifeq ($(ENV),)
 PY := $(VENV)/bin/python
@@ -48,7 +50,7 @@ run: data  ## execute every notebook; copies and HTML pages go to build/
 	@$(PY) tools/notebooks.py run $(NOTEBOOKS)
 
 lab: data  ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab --notebook-dir=notebooks
+	@$(PY) -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
 test: data  ## run the unit tests, and every notebook against its stored outputs
 	@$(PY) -m pytest $(NBVAL) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests $(NOTEBOOKS)

@@ -1,6 +1,8 @@
 """One look for every figure of the course: size, line styles, a palette safe for colour-blind readers."""
 
+from base64 import b64encode
 from collections.abc import Sequence
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,6 +15,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # for prints without colour
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, HEIGHT = 4.4, 3.2  # inches, of one panel
+PIXELS = 100  # an inch, on screen
 
 
 def new_axes() -> Axes:
@@ -47,6 +50,8 @@ def line(ax: Axes, x: Sequence[float], y: Sequence[float], number: int, **plot) 
 def show(ax: Axes, alt: str) -> None:
     """Display the figure that `ax` belongs to as a PNG, once, with `alt` as its text for those who cannot see it.
 
+    The PNG is made here, so a library that switches Jupyter to SVG (d2l's plots do) changes nothing.
+
     Raises:
         ValueError: alt is empty.
     """
@@ -54,5 +59,9 @@ def show(ax: Axes, alt: str) -> None:
         raise ValueError("alt must say in words what the figure shows, but is empty")
     from IPython.display import display
 
-    display(ax.figure, metadata={"image/png": {"alt": alt}})
-    plt.close(ax.figure)
+    figure, png = ax.figure, BytesIO()
+    figure.savefig(png, format="png", dpi=1.5 * PIXELS)  # sharp on dense screens, shown at PIXELS an inch
+    plt.close(figure)
+    width, height = (round(inches * PIXELS) for inches in figure.get_size_inches())
+    data = {"image/png": b64encode(png.getvalue()).decode(), "text/plain": f"Figure: {alt}"}
+    display(data, raw=True, metadata={"image/png": {"alt": alt, "width": width, "height": height}})

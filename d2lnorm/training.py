@@ -1,6 +1,7 @@
 """The training loop of the book's LeNet experiments, without the waits."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -64,8 +65,9 @@ def train(
     opt = (optimizer or _sgd)(net.parameters(), lr=lr)
     scheduler = schedule(opt, total_steps=steps) if schedule else None
     history = History()
+    quiet = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's own switch, which its notebook bar overlooks
     try:
-        with tqdm(total=steps, unit="batch", leave=False) as bar:
+        with tqdm(total=steps, unit="batch", leave=False, disable=quiet) as bar:
             while len(history) < num_epochs:
                 start = time.perf_counter()
                 loss, train_acc = _train_epoch(net, train_iter, opt, scheduler, device, bar)

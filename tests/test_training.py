@@ -2,8 +2,10 @@
 
 import copy
 import re
+from base64 import b64decode
 from functools import partial
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -268,10 +270,21 @@ def test_show_displays_a_png_with_its_text_and_closes_the_figure(monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a, k)))
     ax = new_axes()
     show(ax, "an empty panel")
-    assert shown == [((ax.figure,), {"metadata": {"image/png": {"alt": "an empty panel"}}})]
-    assert ax.figure.number not in __import__("matplotlib.pyplot").pyplot.get_fignums()
+    ((data,), options) = shown[0]
+    assert options == {"raw": True, "metadata": {"image/png": {"alt": "an empty panel", "width": 440, "height": 320}}}
+    assert b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["text/plain"] == "Figure: an empty panel"
+    assert ax.figure.number not in plt.get_fignums()
     with pytest.raises(ValueError, match="alt must say in words what the figure shows"):
-        show(new_axes(), " ")
+        show(ax, " ")
+
+
+def test_progress_is_shown_unless_switched_off(monkeypatch, capfd):
+    train(net(), tiny(), tiny(), 1, 0.1)
+    assert "batch" not in capfd.readouterr().err
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    train(net(), tiny(), tiny(), 1, 0.1)
+    assert "3/3" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", d2lnorm.__all__)
