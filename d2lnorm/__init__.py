@@ -4,15 +4,42 @@ Everything public is importable from here; each name's module holds one concept.
 """
 
 from d2lnorm.batch_norm import BatchNorm, batch_norm
+from d2lnorm.dropout import Dropout, dropout
 from d2lnorm.evaluation import evaluate_accuracy
+from d2lnorm.fold import fold_batch_norm
+from d2lnorm.group_norm import GroupNorm, group_norm
+from d2lnorm.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, instance_norm
+from d2lnorm.layer_norm import LayerNorm, layer_norm
 from d2lnorm.lenet import lenet
+from d2lnorm.normalize import normalize
+from d2lnorm.normalize_function import Normalize
+from d2lnorm.rms_norm import RMSNorm, rms_norm
 from d2lnorm.running_statistics import recompute_running_statistics
+from d2lnorm.torch_batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 __all__ = [
     "BatchNorm",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Dropout",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "Normalize",
+    "RMSNorm",
     "batch_norm",
+    "dropout",
     "evaluate_accuracy",
+    "fold_batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "lenet",
+    "normalize",
     "recompute_running_statistics",
+    "rms_norm",
 ]
 __version__ = "0.1.0"

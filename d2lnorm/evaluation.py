@@ -9,9 +9,7 @@ from torch import nn
 __all__ = ["evaluate_accuracy"]
 
 
-def evaluate_accuracy(
-    net: nn.Module, data_iter: Iterable, device: torch.device | str | None = None
-) -> float:
+def evaluate_accuracy(net: nn.Module, data_iter: Iterable, device: torch.device | str | None = None) -> float:
     """Return the share of `data_iter`'s examples, in [0, 1], whose largest logit is the label's.
 
     The net predicts in evaluation mode and is left in the mode in which it was found.

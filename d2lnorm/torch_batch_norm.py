@@ -1,0 +1,104 @@
+"""Batch normalization with PyTorch's conventions: drop-ins for `nn.BatchNorm1d`, `2d` and `3d`.
+
+They differ from the book's `batch_norm` in two lines, which are marked: momentum weighs the new value, and
+the running variance is the unbiased one. The normalization is the same function.
+
+Source: Ioffe and Szegedy (2015), algorithms 1 and 2.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from d2lnorm.channel_norm import ChannelNorm
+from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types
+from d2lnorm.normalize import moving_average, normalize, normalize_with
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+
+
+class _BatchNorm(ChannelNorm):
+    __doc__ = ChannelNorm.__doc__
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalized input, shaped like it; in training, move the running statistics.
+
+        Raises:
+            ValueError: the input has a wrong number of axes, or in training one value per channel, or eps is
+                negative, or in training 0.
+            RuntimeError: the number of channels, or the type, does not fit the layer's.
+            NotImplementedError: the input is not floating point.
+            IndexError: it has no channels.
+        """
+        self._check_input_dim(input)
+        # In training the statistics are the batch's; in evaluation too where there are no running ones.
+        own_statistics = self.training or (self.running_mean is None and self.running_var is None)
+        self._check(input, own_statistics)
+        X, C = as_contiguous(input), input.shape[1]
+        axes = [0, *range(2, X.dim())]  # all but the channels'
+        shape = [1, C] + [1] * (X.dim() - 2)
+        weight, bias = (t if t is None else t.view(shape) for t in (self.weight, self.bias))
+        if not own_statistics:
+            mean, var = self.running_mean.view(shape), self.running_var.view(shape)
+            return normalize_with(X, mean, var, weight, bias, self.eps)
+        Y, mean, var = normalize(X, axes, weight, bias, self.eps)
+        if self.training and self.track_running_stats:
+            self._move_statistics(mean, var, n=X.numel() // C)
+        return Y
+
+    @torch.no_grad()
+    def _move_statistics(self, mean: Tensor, var: Tensor, n: int) -> None:
+        """Step towards the statistics of a batch with n values per channel."""
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the k-th batch enters the plain average with weight 1/k
+                momentum = 1 / self.num_batches_tracked.to(mean.dtype)
+        if self.running_mean is None or n == 0:
+            return
+        momentum = 1 - momentum  # PyTorch's convention: the weight of the new value; the book's: of the old
+        var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
+        self.running_mean.copy_(moving_average(self.running_mean, mean, momentum))
+        self.running_var.copy_(moving_average(self.running_var, var, momentum))
+
+    def _check(self, X: Tensor, own_statistics: bool) -> None:
+        n = X.shape[0] * math.prod(X.shape[2:])
+        if own_statistics and n == 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size {tuple(X.shape)}: "
+                "one value has variance 0 and would be normalized to 0, whatever it is"
+            )
+        if self.eps < 0 or (own_statistics and self.eps <= 0):
+            limit = "positive during training" if own_statistics else "non-negative"
+            raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
+        if not isinstance(self.momentum, (int, float, Tensor, type(None))):
+            raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
+        there = dict(self.named_parameters()) | dict(self.named_buffers())
+        there.pop("num_batches_tracked", None)
+        check_elements(X.shape[1], X, **there)
+        check_floating(X)
+        check_types(X, **there)
+        if X.shape[1] == 0:
+            raise IndexError(f"an input without channels cannot be normalized: shape {tuple(X.shape)}")
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalization of (N, C) or (N, C, L); arguments and errors: `ChannelNorm`, `forward`."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        self._check_axes(input, 2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalization of (N, C, H, W); arguments and errors: `ChannelNorm`, `forward`."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        self._check_axes(input, 4)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalization of (N, C, D, H, W); arguments and errors: `ChannelNorm`, `forward`."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        self._check_axes(input, 5)
