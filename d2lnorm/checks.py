@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-__all__ = ["as_contiguous", "check_elements", "check_floating", "check_tensor", "check_types"]
+__all__ = [
+    "as_contiguous",
+    "check_elements",
+    "check_floating",
+    "check_tensor",
+    "check_types",
+    "scaled_nothing",
+]
 
 
 def check_tensor(X: Tensor) -> None:
@@ -37,6 +44,19 @@ def check_floating(X: Tensor) -> None:
     """Raise NotImplementedError unless X is floating point."""
     if not X.is_floating_point():
         raise NotImplementedError(f"not implemented for an input of {X.dtype}: convert it with .float()")
+
+
+def scaled_nothing(X: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """An X without elements, scaled and shifted so that weight and bias get zeros as gradients.
+
+    Raises:
+        IndexError: weight or bias has no elements either.
+    """
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.numel() == 0:
+            raise IndexError(f"no element of {name} belongs to the input, whose shape is {tuple(X.shape)}")
+    Y = X.clone() if weight is None else X * weight[0]
+    return Y if bias is None else Y + bias[0]
 
 
 def as_contiguous(X: Tensor) -> Tensor:

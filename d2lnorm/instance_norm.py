@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import check_elements, check_floating, check_types
+from d2lnorm.checks import check_elements, check_floating, check_types, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "instance_norm"]
@@ -38,7 +38,7 @@ def instance_norm(
 
     Raises:
         ValueError: one position per channel. RuntimeError: a parameter does not fit the channels or the type.
-        NotImplementedError: not floating point. IndexError: no examples or no channels.
+        NotImplementedError: not floating point. IndexError: no examples or channels, but a weight.
     """
     L = math.prod(input.shape[2:])
     there = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
@@ -46,6 +46,11 @@ def instance_norm(
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {tuple(input.shape)}"
         )
+    if input.numel() == 0:
+        N, C = input.shape[:2]
+        if use_input_stats:
+            check_elements(C, input, running_mean=running_mean, running_var=running_var)
+        return scaled_nothing(input, *(t if t is None else t[: N * C] for t in (weight, bias)))
     check_elements(input.shape[1], input, **there)
     check_floating(input)
     check_types(input, **there)
@@ -55,11 +60,9 @@ def instance_norm(
     mean, var, weight, bias = (t if t is None else t.view(shape) for t in there.values())
     if not use_input_stats:
         return normalize_with(X, mean, var, weight, bias, eps)
-    if X.shape[0] * X.shape[1] == 0:
-        raise IndexError(f"an input without examples or channels: shape {tuple(X.shape)}")
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta, with mu and sigma^2 over the positions
     Y, mean, var = normalize(X, axes, weight, bias, eps)
-    if running_mean is not None and L > 0:
+    if running_mean is not None:
         with torch.no_grad():
             var = var * L / (L - 1)  # unbiased
             running_mean.copy_(moving_average(running_mean, mean.mean(0), 1 - momentum))

@@ -93,8 +93,8 @@ class Normalize(Function):
         work = (X - mean).mul_(g)  # g D
         sum_g = g.sum(alike, keepdim=True) if alike else g  # sum g, as far as one w is shared
         sum_gx = work.sum(alike, keepdim=True) * r if alike else work.mul_(r)  # sum g xhat, as far
-        d_bias = None if ctx.bias_shape is None else sum_g.sum_to_size(ctx.bias_shape)  # dL/db = sum g
-        d_weight = None if weight is None else sum_gx.sum_to_size(weight.shape)  # dL/dw = sum g xhat
+        d_bias = None if ctx.bias_shape is None else _sum_to(sum_g, ctx.bias_shape)  # dL/db = sum g
+        d_weight = None if weight is None else _sum_to(sum_gx, weight.shape)  # dL/dw = sum g xhat
         if not ctx.needs_input_grad[0]:
             return None, d_weight, d_bias, None, None
 
@@ -129,6 +129,11 @@ def _split(r: Tensor, weight: Tensor | None, axes: tuple[int, ...]) -> tuple[Ten
     if weight is None:
         return None, r
     return (None, r * weight) if all(weight.shape[a] == 1 for a in axes) else (weight, r)
+
+
+def _sum_to(T: Tensor, shape: torch.Size) -> Tensor:
+    """T summed down to the shape, as a tensor of its own: T's memory is used again."""
+    return T.clone() if T.shape == shape else T.sum_to_size(shape)
 
 
 def _dot(T: Tensor, weight: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.checks import as_contiguous
+from d2lnorm.checks import as_contiguous, check_tensor
 from d2lnorm.layer_norm import check_normalized_shape
 
 __all__ = ["RMSNorm", "rms_norm"]
@@ -26,8 +26,14 @@ def rms_norm(
 
     Raises:
         TypeError: input is no tensor, or normalized_shape holds anything but integers, or eps is no number.
-        RuntimeError: a shape does not fit. NotImplementedError: input is of integers.
+        ValueError: input has too few axes. RuntimeError: a shape does not fit.
+        NotImplementedError: input is of integers.
     """
+    check_tensor(input)
+    if input.dim() < len(normalized_shape):
+        raise ValueError(
+            f"expected input with at least {len(normalized_shape)} axes, but got shape {tuple(input.shape)}"
+        )
     check_normalized_shape(input, normalized_shape, weight=weight)
     if not (input.is_floating_point() or input.is_complex()):
         raise NotImplementedError(f"RMS norm is not implemented for {input.dtype}: convert it with .float()")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types
+from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -29,12 +29,15 @@ class _BatchNorm(ChannelNorm):
                 negative, or in training 0.
             RuntimeError: the number of channels, or the type, does not fit the layer's.
             NotImplementedError: the input is not floating point.
-            IndexError: it has no channels.
+            IndexError: neither the input nor the layer has channels.
         """
         self._check_input_dim(input)
         # In training the statistics are the batch's; in evaluation too where there are no running ones.
         own_statistics = self.training or (self.running_mean is None and self.running_var is None)
         self._check(input, own_statistics)
+        if input.numel() == 0:
+            self._count_batch()
+            return scaled_nothing(input, self.weight, self.bias)
         X, C = as_contiguous(input), input.shape[1]
         axes = [0, *range(2, X.dim())]  # all but the channels'
         shape = [1, C] + [1] * (X.dim() - 2)
@@ -43,20 +46,21 @@ class _BatchNorm(ChannelNorm):
             mean, var = self.running_mean.view(shape), self.running_var.view(shape)
             return normalize_with(X, mean, var, weight, bias, self.eps)
         Y, mean, var = normalize(X, axes, weight, bias, self.eps)
-        if self.training and self.track_running_stats:
+        self._count_batch()
+        if self.training and self.track_running_stats and self.running_mean is not None:
             self._move_statistics(mean, var, n=X.numel() // C)
         return Y
+
+    def _count_batch(self) -> None:
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
 
     @torch.no_grad()
     def _move_statistics(self, mean: Tensor, var: Tensor, n: int) -> None:
         """Step towards the statistics of a batch with n values per channel."""
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the k-th batch enters the plain average with weight 1/k
-                momentum = 1 / self.num_batches_tracked.to(mean.dtype)
-        if self.running_mean is None or n == 0:
-            return
+        momentum = self.momentum
+        if momentum is None:  # the k-th batch enters the plain average with weight 1/k
+            momentum = 1 / self.num_batches_tracked.to(mean.dtype)
         momentum = 1 - momentum  # PyTorch's convention: the weight of the new value; the book's: of the old
         var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
         self.running_mean.copy_(moving_average(self.running_mean, mean, momentum))
@@ -74,13 +78,13 @@ class _BatchNorm(ChannelNorm):
             raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
         if not isinstance(self.momentum, (int, float, Tensor, type(None))):
             raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
+        if X.numel() == 0:
+            return
         there = dict(self.named_parameters()) | dict(self.named_buffers())
         there.pop("num_batches_tracked", None)
         check_elements(X.shape[1], X, **there)
         check_floating(X)
         check_types(X, **there)
-        if X.shape[1] == 0:
-            raise IndexError(f"an input without channels cannot be normalized: shape {tuple(X.shape)}")
 
 
 class BatchNorm1d(_BatchNorm):
