@@ -60,7 +60,8 @@ class _BatchNorm(ChannelNorm):
         """Step towards the statistics of a batch with n values per channel."""
         momentum = self.momentum
         if momentum is None:  # the k-th batch enters the plain average with weight 1/k
-            momentum = 1 / self.num_batches_tracked.to(mean.dtype)
+            k = self.num_batches_tracked
+            momentum = 0.0 if k is None else 1 / k.to(mean.dtype)
         momentum = 1 - momentum  # PyTorch's convention: the weight of the new value; the book's: of the old
         var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
         self.running_mean.copy_(moving_average(self.running_mean, mean, momentum))

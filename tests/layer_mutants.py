@@ -4,6 +4,7 @@ With no slip at all (None) the same code has to pass, or a rejection would prove
 """
 
 import torch
+
 import d2lnorm
 
 BATCH_SLIPS = {
@@ -57,6 +58,8 @@ class TextbookBatchNorm(d2lnorm.BatchNorm2d):
             axes = (2, 3)
         if slip != "16 bits computed in 16 bits":
             X = X.double() if X.dtype == torch.float64 else X.float()
+        if slip == "statistics moved in evaluation too" and not self.training and self.track_running_stats:
+            self.move(X.mean(axes).detach(), X.var(axes).detach())
         if training:
             mean = X.mean(axes, keepdim=True)
             var = (X - mean).square().mean(axes, keepdim=True)
@@ -65,8 +68,7 @@ class TextbookBatchNorm(d2lnorm.BatchNorm2d):
                 var = X.square().mean(axes, keepdim=True) - mean.square()
             if slip == "statistics computed under no_grad":
                 mean, var = mean.detach(), var.detach()
-            moves = self.training or slip == "statistics moved in evaluation too"
-            if moves and self.track_running_stats and (
+            if self.training and self.track_running_stats and (
                 torch.is_grad_enabled() or slip != "no_grad freezes the statistics"
             ):  # fmt: skip
                 self.move(mean, var * (1 if slip == "biased running variance" else n / max(n - 1, 1)))
@@ -98,7 +100,7 @@ class TextbookBatchNorm(d2lnorm.BatchNorm2d):
         old_mean, old_var = self.running_mean.to(mean.dtype), self.running_var.to(var.dtype)
         mean, var = (1 - m) * old_mean + m * mean.flatten(), (1 - m) * old_var + m * var.flatten()
         if slip == "running statistics keep the graph":
-            self.running_mean, self.running_var = mean, var
+            self.running_mean, self.running_var = mean.to(self.running_mean), var.to(self.running_var)
             return
         with torch.no_grad():
             if slip != "running mean not moved":

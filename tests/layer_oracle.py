@@ -18,7 +18,7 @@ def fill(module: nn.Module, seed: int = 0) -> None:
         for name, t in [*module.named_parameters(), *module.named_buffers()]:
             if t.is_floating_point():
                 random = torch.randn(t.shape, generator=generator, dtype=torch.float64)
-                t.copy_(random.abs() + 0.5 if name in ("weight", "running_var") else random)
+                t.copy_(random.abs() + 0.5 if name.endswith(("weight", "running_var")) else random)
 
 
 def make_input(shape: Sequence[int], dtype: torch.dtype, layout: str = "contiguous", seed: int = 0) -> Tensor:
