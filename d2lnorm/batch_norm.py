@@ -48,8 +48,7 @@ def batch_norm(
     if training is None:
         training = torch.is_grad_enabled()
     _check(X, gamma, beta, moving_mean, moving_var, eps, momentum, training)
-    shape = [1, -1] if X.dim() == 2 else [1, -1, 1, 1]
-    gamma, beta = gamma.view(shape), beta.view(shape)
+    gamma, beta = (t.view([1, -1] if X.dim() == 2 else [1, -1, 1, 1]) for t in (gamma, beta))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta
     if training:  # mu = sum(x) / n and sigma^2 = sum((x - mu)^2) / n, over the batch (and the pixels)
         axes = [0] if X.dim() == 2 else [0, 2, 3]  # all but the channels'
@@ -57,7 +56,7 @@ def batch_norm(
         moving_mean = moving_average(moving_mean, mean, momentum)  # momentum moving_mean + (1 - momentum) mu
         moving_var = moving_average(moving_var, var, momentum)
     else:  # mu and sigma^2 are what training left behind
-        Y = normalize_with(X, moving_mean.view(shape), moving_var.view(shape), gamma, beta, eps)
+        Y = normalize_with(X, moving_mean.view_as(gamma), moving_var.view_as(gamma), gamma, beta, eps)
     return Y, moving_mean.detach(), moving_var.detach()
 
 

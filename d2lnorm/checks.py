@@ -61,6 +61,8 @@ def scaled_nothing(X: Tensor, weight: Tensor | None, bias: Tensor | None) -> Ten
 
 def as_contiguous(X: Tensor) -> Tensor:
     """X itself if its memory is in the order of its axes, or channels last; else a contiguous copy."""
+    if X.is_contiguous():
+        return X
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     if X.dim() in formats and X.is_contiguous(memory_format=formats[X.dim()]):
         return X

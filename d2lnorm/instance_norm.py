@@ -55,11 +55,10 @@ def instance_norm(
     check_floating(input)
     check_types(input, **there)
     X = input.contiguous()
-    axes = range(2, X.dim())  # all but the examples' and the channels'
-    shape = [1, -1] + [1] * len(axes)
-    mean, var, weight, bias = (t if t is None else t.view(shape) for t in there.values())
     if not use_input_stats:
-        return normalize_with(X, mean, var, weight, bias, eps)
+        return normalize_with(X, running_mean, running_var, weight, bias, eps)
+    axes = range(2, X.dim())  # all but the examples' and the channels'
+    weight, bias = (t if t is None else t.view([1, -1] + [1] * len(axes)) for t in (weight, bias))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta, with mu and sigma^2 over the positions
     Y, mean, var = normalize(X, axes, weight, bias, eps)
     if running_mean is not None:

@@ -39,19 +39,29 @@ def normalize(
 def normalize_with(
     X: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Normalize `X` by given statistics, as evaluation does, and return Y like X.
+    """Normalize `X` by given statistics of its channels, as evaluation does, and return Y like X.
 
     Args:
-        X, weight, bias, eps: as for `normalize`.
-        mean, var: broadcastable to X with as many axes, in the units of X and of X squared.
+        X: (N, C, *), floating point; eps: as for `normalize`.
+        mean, var: with one element for each channel, in the units of X and of X squared.
+        weight, bias: None, or with one element for each channel.
 
-    X passes through two operations, one scale and one shift, which hold all four parameters.
+    All four parameters go into one scale and one shift. These are spread over one example, whose memory the
+    fused operation then walks through without a break; one number per channel would stop it at each channel.
+
+    Raises:
+        RuntimeError: a parameter has another number of elements.
     """
     X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
     # y = weight (x - mu) / sqrt(sigma^2 + eps) + bias = scale x + shift
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
-    shift = -mean * scale if bias is None else bias - mean * scale
-    return (X32 * scale).add_(shift).to(X.dtype)
+    shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
+    shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
+    scale, shift = scale.view(shape), shift.view(shape)
+    if X.shape[0] == 1:  # spreading would cost as much as the operation itself
+        return (X32 * scale).add_(shift).to(X.dtype)
+    example = torch.zeros_like(X32[:1])
+    return torch.addcmul(example + shift, X32, example + scale).to(X.dtype)
 
 
 def moving_average(old: Tensor, new: Tensor, momentum: float | Tensor) -> Tensor:
@@ -70,4 +80,4 @@ def moving_average(old: Tensor, new: Tensor, momentum: float | Tensor) -> Tensor
 def _widened(X: Tensor, *others: Tensor | None) -> list[Tensor | None]:
     """All in the type to compute in: float32 for float16 and bfloat16, else X's own."""
     dtype = torch.float32 if X.dtype in (torch.float16, torch.bfloat16) else X.dtype
-    return [t if t is None else t.to(dtype) for t in (X, *others)]
+    return [t if t is None or t.dtype == dtype else t.to(dtype) for t in (X, *others)]

@@ -35,16 +35,15 @@ class _BatchNorm(ChannelNorm):
         # In training the statistics are the batch's; in evaluation too where there are no running ones.
         own_statistics = self.training or (self.running_mean is None and self.running_var is None)
         self._check(input, own_statistics)
+        weight, bias = self.weight, self.bias
         if input.numel() == 0:
             self._count_batch()
-            return scaled_nothing(input, self.weight, self.bias)
+            return scaled_nothing(input, weight, bias)
         X, C = as_contiguous(input), input.shape[1]
-        axes = [0, *range(2, X.dim())]  # all but the channels'
-        shape = [1, C] + [1] * (X.dim() - 2)
-        weight, bias = (t if t is None else t.view(shape) for t in (self.weight, self.bias))
         if not own_statistics:
-            mean, var = self.running_mean.view(shape), self.running_var.view(shape)
-            return normalize_with(X, mean, var, weight, bias, self.eps)
+            return normalize_with(X, self.running_mean, self.running_var, weight, bias, self.eps)
+        axes = [0, *range(2, X.dim())]  # all but the channels'
+        weight, bias = (t if t is None else t.view([1, C] + [1] * (X.dim() - 2)) for t in (weight, bias))
         Y, mean, var = normalize(X, axes, weight, bias, self.eps)
         self._count_batch()
         if self.training and self.track_running_stats and self.running_mean is not None:
@@ -81,7 +80,7 @@ class _BatchNorm(ChannelNorm):
             raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
         if X.numel() == 0:
             return
-        there = dict(self.named_parameters()) | dict(self.named_buffers())
+        there = {**self._parameters, **self._buffers}
         there.pop("num_batches_tracked", None)
         check_elements(X.shape[1], X, **there)
         check_floating(X)

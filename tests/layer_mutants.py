@@ -62,6 +62,7 @@ class TextbookBatchNorm(d2lnorm.BatchNorm2d):
             self.move(X.mean(axes).detach(), X.var(axes).detach())
         if training:
             mean = X.mean(axes, keepdim=True)
+            mean = mean + (X - mean).mean(axes, keepdim=True)  # what rounding has left of the mean
             var = (X - mean).square().mean(axes, keepdim=True)
             n = X.numel() // var.numel()
             if slip == "E[x^2] - E[x]^2":

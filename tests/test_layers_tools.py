@@ -1,4 +1,4 @@
-"""What else one does with a layer: copy, pickle, save, compile, export, call its function, feed it nothing."""
+"""What else one does with a layer: copy, pickle, save, compile or export it, call its function."""
 
 import copy
 import inspect
