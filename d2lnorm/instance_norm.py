@@ -37,7 +37,8 @@ def instance_norm(
         eps: added to the variance, in the units of the input squared.
 
     Raises:
-        ValueError: one position per channel. RuntimeError: a parameter does not fit the channels or the type.
+        ValueError: one position per channel, or only one of the running statistics.
+        RuntimeError: a parameter does not fit the channels or the type; statistics are wanted, but not given.
         NotImplementedError: not floating point. IndexError: no examples or channels, but a weight.
     """
     L = math.prod(input.shape[2:])
@@ -46,6 +47,10 @@ def instance_norm(
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {tuple(input.shape)}"
         )
+    if not use_input_stats and (running_mean is None or running_var is None):
+        raise RuntimeError("running_mean and running_var must be given when use_input_stats is False")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must either both be None or both be given")
     if input.numel() == 0:
         N, C = input.shape[:2]
         if use_input_stats:

@@ -42,8 +42,8 @@ class Normalize(Function):
     remain are those of dL/db and dL/dw: dL/dx = r w (g - mean(g) - xhat mean(g xhat)).
 
     **Passes over memory** (one tensor of X's size read or written), for batch norm. Forward 11: the mean 1,
-    D 5 (see `_centred`), its norm 1, the scale 2, the shift 2. Backward 24: sum g 1; D 5, times g 3, its sum
-    1; D again 5, times a number 2, plus g 3, minus a number 2, times a number 2. A kernel that keeps its
+    D 5 (see `_centred`), its norm 1, the scale 2, the shift 2. Backward 21: sum g 1; D 5, times g 3, its sum
+    1; D again 2, times a number 2, plus g 3, minus a number 2, times a number 2. A kernel that keeps its
     values in registers needs 4 and 5. Yet the time is not four times as long: each pass is vectorized, all
     but two write into memory that is mapped already, and mapping a large new tensor takes longer than several
     passes; both need two such tensors, Y and dL/dx. `torch.var_mean` would save passes, but is not vectorized
@@ -59,7 +59,7 @@ class Normalize(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         n = _count(X, axes)
         mean = X.sum(axes, keepdim=True) / n  # mu = 1/n sum x
-        Y = _centred(X, mean, axes, n)  # D = x - mu; what follows works in place
+        Y, _ = _centred(X, mean, axes, n)  # D = x - mu; what follows works in place
         var = _norm(Y, axes).square() / n  # sigma^2 = 1/n sum D^2 (not E[x^2] - E[x]^2, which cancels)
         inner, outer = _split(_rsqrt(var, eps), weight, axes)
         Y.mul_(outer)  # xhat = D / sqrt(sigma^2 + eps), times w where that is one number along the axes
@@ -83,14 +83,13 @@ class Normalize(Function):
         axes, n, again = ctx.axes, _count(X, ctx.axes), torch.is_grad_enabled()
         if again:  # this pass will be differentiated: mu and sigma^2 as functions of X
             mean = X.sum(axes, keepdim=True) / n
-            var = _centred(X, mean, axes, n).square().sum(axes, keepdim=True) / n
+            var = _centred(X, mean, axes, n)[0].square().sum(axes, keepdim=True) / n
         r = _rsqrt(var, ctx.eps)
         inner, outer = _split(r, weight, axes)
-        alike = [
-            a for a in axes if inner is None or inner.shape[a] == 1
-        ]  # axes along which w and r are constant
+        alike = [a for a in axes if inner is None or inner.shape[a] == 1]  # where w and r are constant
 
-        work = _centred(X, mean, axes, n).mul_(g)  # g D
+        work, rest = _centred(X, mean, axes, n)
+        work.mul_(g)  # g D
         sum_g = g.sum(alike, keepdim=True) if alike else g  # sum g, as far as one w is shared
         sum_gx = work.sum(alike, keepdim=True) * r if alike else work.mul_(r)  # sum g xhat, as far
         d_bias = None if ctx.bias_shape is None else _sum_to(sum_g, ctx.bias_shape)  # dL/db = sum g
@@ -100,10 +99,11 @@ class Normalize(Function):
 
         if inner is not None:  # sum h and sum h xhat, with h = w g
             sum_g, sum_gx = _dot(sum_g, inner, axes), _dot(sum_gx, inner, axes)
-        dX = _centred(X, mean, axes, n, out=None if again else work)  # D, where g D was
-        dX.mul_(-r * sum_gx / n)  # - xhat mean(h xhat)
-        dX = dX.add_(g) if inner is None else dX.addcmul_(g, inner)  # h - xhat mean(h xhat)
-        dX.sub_(sum_g / n).mul_(outer)  # dL/dx = r (h - mean(h) - xhat mean(h xhat))
+        slope = r * sum_gx / n  # xhat mean(h xhat) = slope D
+        dX = torch.sub(X, mean, out=None if again else work)  # D + rest, where g D was
+        dX.mul_(-slope)  # - slope (D + rest)
+        dX = dX.add_(g) if inner is None else dX.addcmul_(g, inner)  # h - slope (D + rest)
+        dX.sub_(sum_g / n - slope * rest).mul_(outer)  # dL/dx = r (h - mean(h) - xhat mean(h xhat))
         return dX, d_weight, d_bias, None, None
 
 
@@ -111,14 +111,15 @@ def _count(X: Tensor, axes: tuple[int, ...]) -> int:
     return max(math.prod([X.shape[a] for a in axes]), 1)  # 1: without values there is nothing to divide
 
 
-def _centred(X: Tensor, mean: Tensor, axes: tuple[int, ...], n: int, out: Tensor | None = None) -> Tensor:
-    """D = x - mu in two steps: first less the rounded mean, then less what that has left of it.
+def _centred(X: Tensor, mean: Tensor, axes: tuple[int, ...], n: int) -> tuple[Tensor, Tensor]:
+    """D = x - mu in two steps: less the rounded mean, then less the rest that this has left; D and rest.
 
     Beside a standard deviation of 1, a float32 mean of 1e4 rounds by up to 5e-4, and one of constant values
     by enough to show after division by sqrt(eps). The second step makes sum D = 0 as nearly as D can tell.
     """
-    D = torch.sub(X, mean, out=out)
-    return D.sub_(D.sum(axes, keepdim=True) / n)
+    D = X - mean
+    rest = D.sum(axes, keepdim=True) / n
+    return D.sub_(rest), rest
 
 
 def _norm(D: Tensor, axes: tuple[int, ...]) -> Tensor:

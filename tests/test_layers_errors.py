@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import d2lnorm
@@ -246,3 +247,42 @@ def test_a_failed_step_leaves_the_layer_as_it_was():
     with pytest.raises(ValueError, match="more than 1 value"):
         layer(torch.ones(1, 3, 1, 1))
     assert layer.num_batches_tracked == 0  # torch.nn has counted to 1 by then
+
+
+X, V, W = torch.ones(2, 6, 4), torch.ones(6), torch.ones(4)
+CALLS = [
+    *(
+        ("layer_norm", (X, [4], w, b))
+        for w in (None, W, V, torch.ones(1, 4), W.double())
+        for b in (None, W, V)
+    ),
+    *(("layer_norm", (X, shape)) for shape in ([], [6], [6, 4], [2, 6, 4], [1, 2, 6, 4], 4, ["a"], None)),
+    *(("rms_norm", (X, [4], w)) for w in (None, W, V, torch.ones(1, 4), W.double())),
+    *(("rms_norm", (X, shape)) for shape in ([], [6], [6, 4], [2, 6, 4], [1, 2, 6, 4], 4, ["a"], None)),
+    *(
+        ("group_norm", (X, G, w, b))
+        for G in (1, 4, 6, 0, -3, 2.0, "a")
+        for w in (None, V, W)
+        for b in (None, V, W)
+    ),
+    *(("instance_norm", (X, m, m, w, w)) for m in (None, V.clone(), W) for w in (None, V, W, V.double())),
+    *(("instance_norm", (X, V.clone(), V.clone(), w, w, False)) for w in (None, V, W)),
+    *(("instance_norm", (X, W, W, None, None, False)) for _ in range(1)),
+    *(("instance_norm", (X, None, None, None, None, on)) for on in (True, False)),
+    *(("instance_norm", (X, V.clone(), None, None, None, on)) for on in (True, False)),
+    *(("instance_norm", (torch.ones(2, 6, 1), None, None, None, None, on)) for on in (True, False)),
+    *(("dropout", (X, p, on)) for p in (-0.1, 1.1, NAN, "a", None) for on in (True, False)),
+    *(("dropout", (x, 0.5, on)) for x in ([1.0], 1.0, None) for on in (True, False)),
+]
+
+
+def test_functions():
+    for name, args in CALLS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected, actual = (
+                outcome(lambda library, name=name, args=args: getattr(library, name)(*args), m)
+                for m in (F, d2lnorm)
+            )
+        what = [getattr(a, "shape", a) for a in args]
+        assert actual[0] == expected[0], f"{name}{what}: {actual[1]!r} instead of {expected[1]!r}"
