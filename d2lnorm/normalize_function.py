@@ -60,7 +60,7 @@ class Normalize(Function):
         n = _count(X, axes)
         mean = X.sum(axes, keepdim=True) / n  # mu = 1/n sum x
         Y, _ = _centred(X, mean, axes, n)  # D = x - mu; what follows works in place
-        var = _norm(Y, axes).square() / n  # sigma^2 = 1/n sum D^2 (not E[x^2] - E[x]^2, which cancels)
+        var = _square_sum(Y, axes) / n  # sigma^2 = 1/n sum D^2 (not E[x^2] - E[x]^2, which cancels)
         inner, outer = _split(_rsqrt(var, eps), weight, axes)
         Y.mul_(outer)  # xhat = D / sqrt(sigma^2 + eps), times w where that is one number along the axes
         if inner is not None:
@@ -122,11 +122,21 @@ def _centred(X: Tensor, mean: Tensor, axes: tuple[int, ...], n: int) -> tuple[Te
     return D.sub_(rest), rest
 
 
-def _norm(D: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """sqrt(sum D^2) over the axes; the first axis last, because neighbours in memory sum fastest."""
-    if axes[0] == 0 and len(axes) > 1:
-        D, axes = torch.linalg.vector_norm(D, 2, axes[1:], keepdim=True), axes[:1]
-    return torch.linalg.vector_norm(D, 2, axes, keepdim=True)
+def _square_sum(D: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """sum D^2 over the axes: where neighbours in memory are summed, as a squared norm, in one pass.
+
+    The norm is taken in steps, the first axis last: a float32 norm of very many values at once loses digits.
+    """
+    steps = [axes[1:], axes[:1]] if axes[0] == 0 and len(axes) > 1 else [axes]
+    if any(_count(D, step) > 2**14 for step in steps):
+        steps = [(a,) for a in reversed(axes)]
+    neighbours = axes[-1] == D.dim() - 1 and D.stride(-1) == 1
+    if not neighbours or any(_count(D, step) > 2**14 for step in steps):
+        return D.square().sum(axes, keepdim=True)  # three passes, one of them into new memory
+    norm = D
+    for step in steps:
+        norm = torch.linalg.vector_norm(norm, 2, step, keepdim=True)
+    return norm.square()
 
 
 def _rsqrt(var: Tensor, eps: float) -> Tensor:

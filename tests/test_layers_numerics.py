@@ -57,6 +57,24 @@ def test_eps_beside_the_variance(name, scale, eps):
     assert_as_accurate(ours, theirs, images() * scale)
 
 
+@pytest.mark.parametrize(
+    ("name", "args", "shape"),
+    [
+        ("BatchNorm1d", (2,), (40000, 2)),
+        ("BatchNorm2d", (2,), (3, 2, 200, 150)),
+        ("InstanceNorm2d", (2,), (1, 2, 200, 150)),
+        ("InstanceNorm1d", (1,), (1, 1, 40000)),
+        ("LayerNorm", (100000,), (2, 100000)),
+        ("LayerNorm", ([300, 100],), (2, 300, 100)),
+        ("GroupNorm", (2, 4), (2, 4, 100, 200)),
+    ],
+)
+def test_many_values(name, args, shape):
+    """Sums of tens of thousands of values lose no digits that torch.nn keeps."""
+    X = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 3
+    assert_as_accurate(getattr(d2lnorm, name)(*args), getattr(nn, name)(*args), X)
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.7, 1e4])
 def test_constant_input(name, value):
