@@ -7,6 +7,7 @@ __all__ = [
     "as_contiguous",
     "check_elements",
     "check_floating",
+    "check_parameters",
     "check_tensor",
     "check_types",
     "scaled_nothing",
@@ -44,6 +45,19 @@ def check_floating(X: Tensor) -> None:
     """Raise NotImplementedError unless X is floating point."""
     if not X.is_floating_point():
         raise NotImplementedError(f"not implemented for an input of {X.dtype}: convert it with .float()")
+
+
+def check_parameters(X: Tensor, **parameters: Tensor | None) -> None:
+    """Check elements, type of X and types of the parameters, in this order; an X without elements passes."""
+    C = X.shape[1]
+    if X.is_floating_point() and all(
+        t is None or (t.dtype == X.dtype and t.numel() == C) for t in parameters.values()
+    ):
+        return  # as nearly always: one look instead of three
+    if X.numel() > 0:
+        check_elements(C, X, **parameters)
+        check_floating(X)
+        check_types(X, **parameters)
 
 
 def scaled_nothing(X: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import check_elements, check_floating, check_types, scaled_nothing
+from d2lnorm.checks import check_elements, check_parameters, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "instance_norm"]
@@ -56,9 +56,7 @@ def instance_norm(
         if use_input_stats:
             check_elements(C, input, running_mean=running_mean, running_var=running_var)
         return scaled_nothing(input, *(t if t is None else t[: N * C] for t in (weight, bias)))
-    check_elements(input.shape[1], input, **there)
-    check_floating(input)
-    check_types(input, **there)
+    check_parameters(input, **there)
     X = input.contiguous()
     if not use_input_stats:
         return normalize_with(X, running_mean, running_var, weight, bias, eps)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types, scaled_nothing
+from d2lnorm.checks import as_contiguous, check_parameters, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -33,20 +33,21 @@ class _BatchNorm(ChannelNorm):
         """
         self._check_input_dim(input)
         # In training the statistics are the batch's; in evaluation too where there are no running ones.
-        own_statistics = self.training or (self.running_mean is None and self.running_var is None)
+        weight, bias, running_mean, running_var = self.weight, self.bias, self.running_mean, self.running_var
+        own_statistics = self.training or (running_mean is None and running_var is None)
         self._check(input, own_statistics)
-        weight, bias = self.weight, self.bias
+        check_parameters(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
         if input.numel() == 0:
             self._count_batch()
             return scaled_nothing(input, weight, bias)
         X, C = as_contiguous(input), input.shape[1]
         if not own_statistics:
-            return normalize_with(X, self.running_mean, self.running_var, weight, bias, self.eps)
+            return normalize_with(X, running_mean, running_var, weight, bias, self.eps)
         axes = [0, *range(2, X.dim())]  # all but the channels'
         weight, bias = (t if t is None else t.view([1, C] + [1] * (X.dim() - 2)) for t in (weight, bias))
         Y, mean, var = normalize(X, axes, weight, bias, self.eps)
         self._count_batch()
-        if self.training and self.track_running_stats and self.running_mean is not None:
+        if self.training and self.track_running_stats and running_mean is not None:
             self._move_statistics(mean, var, n=X.numel() // C)
         return Y
 
@@ -78,13 +79,6 @@ class _BatchNorm(ChannelNorm):
             raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
         if not isinstance(self.momentum, (int, float, Tensor, type(None))):
             raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
-        if X.numel() == 0:
-            return
-        there = {**self._parameters, **self._buffers}
-        there.pop("num_batches_tracked", None)
-        check_elements(X.shape[1], X, **there)
-        check_floating(X)
-        check_types(X, **there)
 
 
 class BatchNorm1d(_BatchNorm):
