@@ -56,12 +56,14 @@ def normalize_with(
     # y = weight (x - mu) / sqrt(sigma^2 + eps) + bias = scale x + shift
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
     shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
-    shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
-    scale, shift = scale.view(shape), shift.view(shape)
-    if X.shape[0] == 1:  # spreading would cost as much as the operation itself
-        return (X32 * scale).add_(shift).to(X.dtype)
-    example = torch.zeros_like(X32[:1])
-    return torch.addcmul(example + shift, X32, example + scale).to(X.dtype)
+    if X.dim() > 2:
+        shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
+        scale, shift = scale.view(shape), shift.view(shape)
+        if X.shape[0] == 1:  # spreading would cost as much as the operation itself
+            return (X32 * scale).add_(shift).to(X.dtype)
+        example = torch.zeros_like(X32[:1])
+        scale, shift = example + scale, example + shift
+    return torch.addcmul(shift, X32, scale).to(X.dtype)
 
 
 def moving_average(old: Tensor, new: Tensor, momentum: float | Tensor) -> Tensor:

@@ -68,8 +68,7 @@ class _BatchNorm(ChannelNorm):
         self.running_var.copy_(moving_average(self.running_var, var, momentum))
 
     def _check(self, X: Tensor, own_statistics: bool) -> None:
-        n = X.shape[0] * math.prod(X.shape[2:])
-        if own_statistics and n == 1:
+        if own_statistics and X.shape[0] * math.prod(X.shape[2:]) == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {tuple(X.shape)}: "
                 "one value has variance 0 and would be normalized to 0, whatever it is"
