@@ -6,6 +6,8 @@ Sources: Ioffe and Szegedy (2015), algorithms 1 and 2; Dive into Deep Learning, 
 import torch
 from torch import Tensor, nn
 
+from d2lnorm.normalize import moving_average, normalize, normalize_with
+
 __all__ = ["BatchNorm", "batch_norm"]
 
 
@@ -22,8 +24,8 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize each channel of `X` and return `(Y, moving_mean, moving_var)`.
 
-    In training the statistics are the batch's own, and the moving ones take a step towards them; otherwise the
-    moving statistics normalize, and are returned as they are. The arguments are never changed, and the
+    In training the statistics are the batch's own, and the moving ones take a step towards them; otherwise
+    the moving statistics normalize, and are returned as they are. The arguments are never changed, and the
     returned statistics carry no autograd graph.
 
     Args:
@@ -37,8 +39,8 @@ def batch_norm(
 
     Raises:
         TypeError: X is not floating point.
-        ValueError: a wrong shape, eps or momentum, or one value per channel in training: its variance is 0, and
-            the result would be beta, whatever X holds.
+        ValueError: a wrong shape, eps or momentum, or one value per channel in training: its variance is 0,
+            and the result would be beta, whatever X holds.
 
     The batch variance is the biased one (divided by the number of values), for the result and for
     `moving_var`: the book's choice. `torch.nn.BatchNorm2d` updates `running_var` with the unbiased one.
@@ -46,19 +48,15 @@ def batch_norm(
     if training is None:
         training = torch.is_grad_enabled()
     _check(X, gamma, beta, moving_mean, moving_var, eps, momentum, training)
-    axes = [0] if X.dim() == 2 else [0, 2, 3]  # all but the channels'
-    shape = [1, -1] if X.dim() == 2 else [1, -1, 1, 1]
-    if training:
-        # mu = sum(x) / n and sigma^2 = sum((x - mu)^2) / n, over the batch (and the pixels)
-        var, mean = torch.var_mean(X, axes, correction=0, keepdim=True)
-        with torch.no_grad():
-            moving_mean = momentum * moving_mean + (1 - momentum) * mean.view_as(moving_mean)
-            moving_var = momentum * moving_var + (1 - momentum) * var.view_as(moving_var)
-    else:
-        mean, var = moving_mean.view(shape), moving_var.view(shape)
+    gamma, beta = (t.view([1, -1] if X.dim() == 2 else [1, -1, 1, 1]) for t in (gamma, beta))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta
-    scale = gamma.view(shape) / torch.sqrt(var + eps)
-    Y = torch.addcmul(beta.view(shape), X - mean, scale)
+    if training:  # mu = sum(x) / n and sigma^2 = sum((x - mu)^2) / n, over the batch (and the pixels)
+        axes = [0] if X.dim() == 2 else [0, 2, 3]  # all but the channels'
+        Y, mean, var = normalize(X, axes, gamma, beta, eps)
+        moving_mean = moving_average(moving_mean, mean, momentum)  # momentum moving_mean + (1 - momentum) mu
+        moving_var = moving_average(moving_var, var, momentum)
+    else:  # mu and sigma^2 are what training left behind
+        Y = normalize_with(X, moving_mean.view_as(gamma), moving_var.view_as(gamma), gamma, beta, eps)
     return Y, moving_mean.detach(), moving_var.detach()
 
 
@@ -131,7 +129,8 @@ def _check(
         raise ValueError(f"X must have shape (N, C) or (N, C, H, W), but has {_shape(X)}")
     C = X.shape[1]
     shapes = (C,), (1, C), (1, C, 1, 1)
-    for name, t in dict(gamma=gamma, beta=beta, moving_mean=moving_mean, moving_var=moving_var).items():
+    parameters = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
+    for name, t in parameters.items():
         if tuple(t.shape) not in shapes:
             raise ValueError(
                 f"{name} must have one element for each of the {C} channels of X ({_shape(X)}): "

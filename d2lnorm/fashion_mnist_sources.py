@@ -99,10 +99,11 @@ def run_with_bar(command: list[str], folder: Path) -> None:
         output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         process = subprocess.Popen(command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, **output)
         try:
-            alive = time.monotonic()
+            alive, there = time.monotonic(), 0
             while process.poll() is None:
                 time.sleep(0.05)
-                if grown := _bytes_below(folder) - bar.n:
+                if grown := _bytes_below(folder) - there:
+                    there += grown  # not bar.n, which stands still when bars are switched off
                     bar.update(grown)
                     alive = time.monotonic()
                 elif time.monotonic() - alive > PATIENCE:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+import d2lnorm
 from d2lnorm import BatchNorm, batch_norm
 
 SHAPES = [(2, 3), (4, 5), (2, 3, 2, 2), (3, 4, 5, 2), (1, 2, 2, 3)]
@@ -217,6 +218,25 @@ def test_statistics_gathered_in_inference_mode_can_be_trained_on():
         layer(X)
     layer.eval()(X.requires_grad_()).sum().backward()
     assert X.grad is not None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gradcheck(training):
+    X, gamma, beta, mean, var = data((3, 2, 2, 2))
+    inputs = [t.requires_grad_() for t in (X, gamma, beta)]
+    assert torch.autograd.gradcheck(lambda *t: batch_norm(*t, mean, var, training=training)[0], inputs)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_drop_in_is_the_book_with_other_conventions(shape):
+    """Same Y; momentum is 1 - the book's; the variance's step is the book's times n / (n - 1)."""
+    X, C = data(shape)[0], shape[1]
+    book = BatchNorm(C, len(shape), momentum=0.8).double()
+    drop_in = (d2lnorm.BatchNorm1d if len(shape) == 2 else d2lnorm.BatchNorm2d)(C, momentum=1 - 0.8).double()
+    assert torch.equal(book(X), drop_in(X))
+    assert_close(book.moving_mean.flatten(), drop_in.running_mean)
+    n = X.numel() // C
+    assert_close((book.moving_var.flatten() - 0.8) * n / (n - 1), drop_in.running_var - 0.8)
 
 
 def test_repr_says_what_the_layer_is():

@@ -76,7 +76,7 @@ def test_import_loads_nothing_heavy_beyond_torch():
 
 def test_nothing_names_a_registrys_host_or_a_machines_path():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    words = ["pypi" + ".org", "python" + "hosted", "debian" + ".org", "npmjs", "/" + "work/", "/" + "root/"]
+    words = ["pypi" + ".org", "python" + "hosted", "debian" + ".org", "npm" + "js", "/" + "work/", "/" + "root/"]
     for name in tracked.splitlines():
         path = ROOT / name
         if path.is_file() and path.suffix not in {".png"}:

@@ -212,6 +212,19 @@ def test_interrupted_setup_is_started_anew(checkout):
     assert any("-m venv" in c for c in calls)
 
 
+def test_an_update_that_fails_leaves_the_environment(checkout):
+    folder, make = checkout
+    make("setup")
+    (folder / ".venv/a-package").touch()
+    os.utime(folder / "requirements.txt", (time.time() + 5, time.time() + 5))
+    result, _ = make("setup", broken="yes")
+    assert result.returncode != 0
+    os.utime(folder / "requirements.txt", (time.time() - 5, time.time() - 5))
+    result, _ = make("setup")
+    assert result.returncode == 0, result.stderr
+    assert (folder / ".venv/a-package").exists()
+
+
 def test_setup_does_not_touch_a_folder_that_it_did_not_make(checkout):
     folder, make = checkout
     (folder / "mine").mkdir()

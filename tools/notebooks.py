@@ -38,7 +38,10 @@ def execute(path: Path) -> nbformat.NotebookNode:
     every = 0.1 if sys.stderr.isatty() else 10  # seconds: a log file shall not fill with bars
     bar = tqdm(total=len(code), desc=path.stem, unit="cell", mininterval=every)
 
+    reached = [1, code[0]] if code else []
+
     def show(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        reached[:] = cell_index + 1, cell
         first = next((line for line in cell.source.splitlines() if line.strip()), "")
         bar.set_postfix_str(f"cell {cell_index + 1}: {first[:40]}")
 
@@ -56,10 +59,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
         with bar:
             client.execute(env=os.environ | {"TQDM_DISABLE": "1"})  # stored progress bars are dead widgets
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        number, cell = next(
-            (n, c) for n, c in reversed(list(enumerate(nb.cells, start=1)))
-            if c.cell_type == "code" and (c.execution_count or c.outputs)
-        )  # fmt: skip
+        number, cell = reached
         words = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without the colours
         failure = NotebookFailed(f"{path.name}, cell {number} ({cell.id}) failed. {words}")
         failure.notebook = nb

@@ -40,7 +40,10 @@ if [ ! -e "$venv" ]; then
     fi
 fi
 touch "$venv/.unfinished"
-"$venv/bin/python" -m pip install "$@" -r requirements.txt -e .
-"$venv/bin/python" -m pip check
+if ! "$venv/bin/python" -m pip install "$@" -r requirements.txt -e . || ! "$venv/bin/python" -m pip check; then
+    # pip said what is wrong and took back what it had begun: an environment that was complete stays as it was
+    if [ -e "$venv/.ready" ]; then rm "$venv/.unfinished"; fi
+    exit 1
+fi
 rm "$venv/.unfinished"
 touch "$venv/.ready"

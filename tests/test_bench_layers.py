@@ -1,0 +1,16 @@
+"""The bench script runs and gives the rows that it promises; how long they take is no test's business."""
+
+import torch
+
+import bench_layers
+
+
+def test_rows(monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(bench_layers, "SHAPES", [(4, 3, 8, 8)])
+    monkeypatch.setattr("sys.argv", ["bench_layers.py", "--rounds", "1"])
+    bench_layers.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 3 + 2
+    assert "ratio" in lines[0]
+    assert torch.get_num_threads() == threads

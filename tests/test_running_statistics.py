@@ -1,0 +1,99 @@
+"""Recomputed running statistics: the plain average over the batches, and nothing else touched."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import d2lnorm
+from d2lnorm import recompute_running_statistics
+
+BATCHES = [(torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(k)) * (k + 1) + k, None) for k in range(4)]
+
+
+def layers():
+    for m in (nn, d2lnorm):
+        for momentum in (0.1, None, 1.0):
+            yield m.BatchNorm2d(3, momentum=momentum)
+        yield m.InstanceNorm2d(3, track_running_stats=True)
+    yield d2lnorm.BatchNorm(3, 4)
+    yield d2lnorm.BatchNorm(3, 4, momentum=0.5)
+
+
+def statistics(m):
+    return (m.moving_mean, m.moving_var) if isinstance(m, d2lnorm.BatchNorm) else (m.running_mean, m.running_var)
+
+
+@pytest.mark.parametrize("layer", list(layers()), ids=str)
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_the_plain_average(layer, spoiled):
+    layer = copy.deepcopy(layer)
+    if spoiled:  # a net that has diverged
+        statistics(layer)[0].fill_(float("nan"))
+        statistics(layer)[1].fill_(float("inf"))
+    recompute_running_statistics(layer, BATCHES)
+    axes = (2, 3) if "InstanceNorm" in type(layer).__name__ else (0, 2, 3)
+    correction = 0 if isinstance(layer, d2lnorm.BatchNorm) else 1
+    means = [X.mean(axes).view(-1, 3).mean(0) for X, _ in BATCHES]
+    variances = [X.var(axes, correction=correction).view(-1, 3).mean(0) for X, _ in BATCHES]
+    mean, var = statistics(layer)
+    torch.testing.assert_close(mean.flatten(), torch.stack(means).mean(0))
+    torch.testing.assert_close(var.flatten(), torch.stack(variances).mean(0))
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 3, 3, padding=1), d2lnorm.BatchNorm2d(3), nn.Dropout(0.5), nn.BatchNorm2d(3),
+        d2lnorm.BatchNorm(3, 4), d2lnorm.Dropout(0.5), d2lnorm.InstanceNorm2d(3, track_running_stats=True),
+        d2lnorm.BatchNorm2d(3, track_running_stats=False), d2lnorm.LayerNorm(4), d2lnorm.GroupNorm(1, 3),
+    )  # fmt: skip
+
+
+def test_nothing_else_is_touched():
+    model = net()
+    model[2].eval(), model[3].eval()  # a mixture of modes
+    model(BATCHES[0][0])
+    before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    buffers = {name: t.data_ptr() for name, t in model.named_buffers()}
+    momenta = [getattr(m, "momentum", "none") for m in model.modules()]
+    random = torch.get_rng_state()
+    recompute_running_statistics(model, BATCHES)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [m.training for m in model.modules()] == modes
+    assert [getattr(m, "momentum", "none") for m in model.modules()] == momenta
+    assert {name: t.data_ptr() for name, t in model.named_buffers()} == buffers
+    assert all(p.grad is None for p in model.parameters())
+    for name, value in model.state_dict().items():
+        moved = name.endswith(("_mean", "_var"))
+        assert torch.equal(value, before[name]) != moved, name
+
+
+def test_again_gives_the_same():
+    model = net()
+    recompute_running_statistics(model, BATCHES)
+    first = copy.deepcopy(model.state_dict())
+    recompute_running_statistics(model, BATCHES)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, first[name]), name
+
+
+def test_no_batches():
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="no batch"):
+        recompute_running_statistics(model, [])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert model.training
+
+
+def test_an_error_on_the_way_restores_modes_and_momenta():
+    model = net()
+    with pytest.raises(RuntimeError):
+        recompute_running_statistics(model, [BATCHES[0], (torch.ones(2, 5, 4, 4), None)])
+    assert all(m.training for m in model.modules())
+    assert model[1].momentum == 0.1
+    assert model[4].momentum == 0.9
+    assert model[1].num_batches_tracked == 0

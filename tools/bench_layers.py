@@ -1,0 +1,115 @@
+"""How long our layers take, as ratios to torch.nn's, measured in turn; run it as a script, or import `rows`.
+
+One round times every candidate once, one after the other, so that whatever else the machine does meets all
+alike; the ratio is that of the medians over the rounds. One thread unless asked otherwise: with more, each
+operation waits for the slowest thread, and on a busy machine that waiting is what one measures.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+import d2lnorm
+
+__all__ = ["Row", "rows"]
+
+SHAPES = [(256, 6, 24, 24), (256, 16, 8, 8), (64, 64, 56, 56)]
+Row = tuple[str, str, float, float, float, float]  # what, shape, torch.nn's ms, our ms, ratio, the limit
+
+
+def rows(rounds: int = 15, threads: int = 1, shapes: list[tuple[int, ...]] | None = None) -> list[Row]:
+    """Time all layers and return one row each: what, the input's shape, both medians in ms, ratio, limit.
+
+    Args:
+        rounds: how often each candidate is timed.
+        threads: torch's threads while timing; the number before is restored.
+        shapes: of the inputs of the batch norms; None: the three that the limits are for.
+    """
+    before, found = torch.get_num_threads(), []
+    torch.set_num_threads(threads)
+    try:
+        for shape in shapes or SHAPES:
+            C = shape[1]
+            X, g = torch.randn(shape).requires_grad_(), torch.randn(shape)
+            theirs, ours, book = nn.BatchNorm2d(C), d2lnorm.BatchNorm2d(C), d2lnorm.BatchNorm(C, 4)
+            step, drop_in, by_book = (_step(layer, X, g) for layer in (theirs, ours, book))
+            base, *times = _medians([step, drop_in, by_book], rounds)
+            found.append(("BatchNorm2d, forward + backward", str(shape), base, times[0], times[0] / base, 2.6))
+            found.append(("the book's batch_norm, the same", str(shape), base, times[1], times[1] / base, 4.0))
+            calls = [_call(layer.eval(), X) for layer in (theirs, ours)]
+            base, time_ours = _medians(calls, rounds)
+            found.append(("BatchNorm2d, evaluation", str(shape), base, time_ours, time_ours / base, 1.5))
+        shape = (256, 128, 512)
+        X, g = torch.randn(shape).requires_grad_(), torch.randn(shape)
+        base, time_ours = _medians([_step(m.LayerNorm(512), X, g) for m in (nn, d2lnorm)], rounds)
+        found.append(("LayerNorm, forward + backward", str(shape), base, time_ours, time_ours / base, 3.0))
+        base, time_ours = _medians([_epoch(norm) for norm in ("torch", "scratch")], max(rounds // 3, 3))
+        found.append(("LeNet, 20 steps of SGD", "(256, 1, 28, 28)", base, time_ours, time_ours / base, 1.5))
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+def _step(layer: nn.Module, X: Tensor, g: Tensor) -> Callable[[], None]:
+    def step() -> None:
+        X.grad = None
+        layer.zero_grad()
+        layer(X).backward(g)
+
+    return step
+
+
+def _call(layer: nn.Module, X: Tensor) -> Callable[[], None]:
+    def call() -> None:
+        with torch.no_grad():
+            layer(X)
+
+    return call
+
+
+def _epoch(norm: str) -> Callable[[], None]:
+    """Twenty training steps of LeNet on random images: what an epoch repeats."""
+    torch.manual_seed(0)
+    net = d2lnorm.lenet(norm)
+    X, y = torch.randn(256, 1, 28, 28), torch.randint(10, (256,))
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.1), nn.CrossEntropyLoss()
+
+    def epoch() -> None:
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss(net(X), y).backward()
+            optimizer.step()
+
+    return epoch
+
+
+def _medians(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
+    """Median milliseconds of each, measured in turn."""
+    for run in candidates * 2:  # the first calls allocate
+        run()
+    times: list[list[float]] = [[] for _ in candidates]
+    for _ in range(rounds):
+        for run, seconds in zip(candidates, times, strict=True):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+    return [1e3 * statistics.median(seconds) for seconds in times]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="timings of each candidate (default 15)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
+    options = parser.parse_args()
+    print(f"{'layer':34}{'input':>19}{'torch.nn':>11}{'ours':>11}{'ratio':>8}{'limit':>7}")
+    for what, shape, base, ours, ratio, limit in rows(options.rounds, options.threads):
+        note = "" if ratio <= limit else "  over the limit"
+        print(f"{what:34}{shape:>19}{base:>8.2f} ms{ours:>8.2f} ms{ratio:>8.2f}{limit:>7.1f}{note}")
+
+
+if __name__ == "__main__":
+    main()
