@@ -50,7 +50,8 @@ def line(ax: Axes, x: Sequence[float], y: Sequence[float], number: int, **plot) 
 def show(ax: Axes, alt: str) -> None:
     """Display the figure that `ax` belongs to as a PNG, once, with `alt` as its text for those who cannot see it.
 
-    The PNG is made here, so a library that switches Jupyter to SVG (d2l's plots do) changes nothing.
+    The PNG is made here, so a library that switches Jupyter to SVG (d2l's plots do) changes nothing. It needs
+    IPython, which every notebook has.
 
     Raises:
         ValueError: alt is empty.

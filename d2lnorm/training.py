@@ -33,8 +33,8 @@ def train(
 
     The recipe: Xavier initialization of linear and convolution weights, plain SGD, cross-entropy. The net is
     left on `device` and in evaluation mode, ready to predict, as the book's function leaves it. Ctrl-C ends
-    the training but loses nothing: the finished epochs' history is returned and the net is usable. So does a
-    loss that is no longer finite. Both are printed and kept in `history.stopped`.
+    the training but loses nothing: the finished epochs' history is returned and the net is usable. A loss that
+    is no longer finite ends it, too. Why it ended is then printed, and kept in `history.stopped`.
 
     Args:
         net: maps X to logits (N, num_classes).
@@ -46,7 +46,8 @@ def train(
         optimizer: called as `optimizer(net.parameters(), lr=lr)`; None: SGD. For momentum, pass
             `functools.partial(torch.optim.SGD, momentum=0.9)`.
         schedule: called as `schedule(optimizer, total_steps=n)` and stepped after each of the n batches:
-            `functools.partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0)`, say. None: lr stays.
+            `functools.partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0)`, say, which overrides lr (and,
+            unless told `cycle_momentum=False`, the momentum). None: lr stays.
         init_weights: applied to every module before training; None: `init_xavier`. To train on from the
             weights that the net has, pass `lambda module: None`.
         after_epoch: called as `after_epoch(net, history)` when an epoch's row stands in the history.

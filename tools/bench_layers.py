@@ -100,11 +100,12 @@ def _medians(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
     return [1e3 * statistics.median(seconds) for seconds in times]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15, help="timings of each candidate (default 15)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    print(f"layers, {options.threads} thread(s), medians of {options.rounds}")
     print(f"{'layer':34}{'input':>19}{'torch.nn':>11}{'ours':>11}{'ratio':>8}{'limit':>7}")
     for what, shape, base, ours, ratio, limit in rows(options.rounds, options.threads):
         note = "" if ratio <= limit else "  over the limit"
