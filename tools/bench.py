@@ -1,5 +1,6 @@
 """Measure the course's speed as ratios: both sides in one run, interleaved, medians. Takes about 5 minutes."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -35,22 +36,21 @@ def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 def epoch_rows() -> list[Row]:
     """One epoch, test evaluation included, of the book's LeNet with nn.BatchNorm: d2l's loop against ours."""
-    os.environ.setdefault("MPLBACKEND", "agg")
     from d2l import torch as d2l
 
     warnings.simplefilter("ignore")  # d2l asks for 4 workers, torch finds that too many, and the like
-    d2l.plt.pause = lambda seconds: None
     ours = d2lnorm.load_fashion_mnist(BATCH)
     here = os.getcwd()
     os.chdir(ROOT / "notebooks")
     book = d2l.load_data_fashion_mnist(BATCH)
     os.chdir(here)
-    d2l.display.display = lambda *figures: None  # the frames that a notebook would show
+    d2l.display.display = d2l.display.clear_output = lambda *a, **k: None  # the frames that a notebook would show
     cpu = torch.device("cpu")
 
     def epoch(train, iterators, norm="torch"):
         torch.manual_seed(0)
-        train(d2lnorm.lenet(norm), *iterators, 1, 1.0, cpu)
+        with contextlib.redirect_stdout(None):  # d2l's loop prints its results
+            train(d2lnorm.lenet(norm), *iterators, 1, 1.0, cpu)
 
     t = interleaved(
         {
@@ -129,6 +129,7 @@ def print_rows(rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
+    os.environ |= {"TQDM_DISABLE": "1", "MPLBACKEND": "agg"}
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'what':<62} {'ratio':>6}  {'medians':>22}   wanted")
     for rows in (start_rows, step_rows, epoch_rows):
