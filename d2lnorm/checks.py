@@ -75,7 +75,5 @@ def as_contiguous(X: Tensor) -> Tensor:
     """X itself if its memory is in the order of its axes, or channels last; else a contiguous copy."""
     if X.is_contiguous():
         return X
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    if X.dim() in formats and X.is_contiguous(memory_format=formats[X.dim()]):
-        return X
-    return X.contiguous()
+    channels_last = X.dim() in (4, 5) and X.movedim(1, -1).is_contiguous()
+    return X if channels_last else X.contiguous()

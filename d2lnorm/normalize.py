@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.normalize_function import Normalize
+from d2lnorm.normalize_transformed import NormalizeTransformed
 
 __all__ = ["moving_average", "normalize", "normalize_with"]
 
@@ -32,7 +33,9 @@ def normalize(
         RuntimeError: weight or bias does not fit X's shape.
     """
     X32, weight, bias = _widened(X, weight, bias)
-    Y, mean, var = Normalize.apply(X32, weight, bias, tuple(axes), eps)
+    # torch.compile refuses a function with a rule for forward mode
+    function = Normalize if torch.compiler.is_compiling() else NormalizeTransformed
+    Y, mean, var = function.apply(X32, weight, bias, tuple(axes), eps)
     return Y.to(X.dtype), mean, var
 
 
@@ -60,7 +63,7 @@ def normalize_with(
         shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
         scale, shift = scale.view(shape), shift.view(shape)
         if X.shape[0] == 1:  # spreading would cost as much as the operation itself
-            return (X32 * scale).add_(shift).to(X.dtype)
+            return (X32 * scale + shift).to(X.dtype)
         example = torch.zeros_like(X32[:1])
         scale, shift = example + scale, example + shift
     return torch.addcmul(shift, X32, scale).to(X.dtype)
