@@ -83,7 +83,9 @@ class ChannelNorm(nn.Module):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
         """Accept a state saved before there was `num_batches_tracked`, which then keeps its value."""
         if (local_metadata.get("version") or 0) < 2 and self.track_running_stats:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            counter = self.num_batches_tracked
+            none = counter is None or counter.is_meta  # there is no value to keep
+            state_dict.setdefault(prefix + "num_batches_tracked", torch.tensor(0) if none else counter)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types
+from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_number, check_types, is_integer
 from d2lnorm.normalize import normalize
 
 __all__ = ["GroupNorm", "group_norm"]
@@ -36,7 +36,7 @@ def group_norm(
         ValueError: one value per group in the whole input. TypeError: num_groups is no integer.
         NotImplementedError: not floating point.
     """
-    _check(input, num_groups, weight, bias)
+    _check(input, num_groups, weight, bias, eps)
     X, (N, C, *positions) = as_contiguous(input), input.shape
     X = X.view(N, num_groups, C // num_groups, *positions)
     axes = range(2, X.dim())  # the group's channels and the positions
@@ -102,14 +102,15 @@ class GroupNorm(nn.Module):
         )
 
 
-def _check(X: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None) -> None:
+def _check(X: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
     got = f"but got input of shape {tuple(X.shape)}"
     if X.dim() < 2:
         raise RuntimeError(f"expected input with at least 2 axes, (N, C, *), {got}")
     (N, C, *positions), G = X.shape, num_groups
     if N * C // G * math.prod(positions) == 1:
         raise ValueError(f"expected more than 1 value per group when there is one example, {got} and {G} groups")
-    if not isinstance(G, (int, torch.SymInt)):
+    check_number(eps=eps)
+    if not is_integer(G):
         raise TypeError(f"num_groups must be an integer, but is {G!r}")
     if G <= 0 or C % G != 0:
         raise RuntimeError(f"num_groups ({G}) must be positive and divide the number of channels, {got}")

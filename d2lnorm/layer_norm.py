@@ -6,7 +6,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.checks import check_floating, check_tensor, check_types
+from d2lnorm.checks import check_floating, check_number, check_tensor, check_types, is_integer
 from d2lnorm.normalize import normalize
 
 __all__ = ["LayerNorm", "check_normalized_shape", "layer_norm"]
@@ -32,12 +32,12 @@ def layer_norm(
         RuntimeError: a shape or a type does not fit. NotImplementedError: not floating point.
     """
     check_normalized_shape(input, normalized_shape, weight=weight, bias=bias)
+    check_number(eps=eps)
     check_types(input, weight=weight, bias=bias)
     check_floating(input)
     X = input.contiguous()
     first = X.dim() - len(normalized_shape)
-    shape = [1] * first + list(normalized_shape)
-    weight, bias = (t if t is None else t.view(shape) for t in (weight, bias))
+    weight, bias = (t if t is None else t.view([1] * first + list(t.shape)) for t in (weight, bias))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta, with mu and sigma^2 over the last axes
     return normalize(X, range(first, X.dim()), weight, bias, eps)[0]
 
@@ -98,7 +98,7 @@ def check_normalized_shape(X: Tensor, normalized_shape: Sequence[int], **paramet
     """Raise TypeError or RuntimeError unless X ends in normalized_shape and each parameter has that shape."""
     check_tensor(X)
     shape = tuple(normalized_shape)
-    if not all(isinstance(s, (int, torch.SymInt)) and not isinstance(s, bool) for s in shape):
+    if not all(is_integer(s) for s in shape):
         raise TypeError(f"normalized_shape must hold integers, but is {normalized_shape!r}")
     if not shape:
         raise RuntimeError("normalized_shape must hold at least one size, but is empty")

@@ -6,7 +6,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.checks import as_contiguous, check_tensor
+from d2lnorm.checks import as_contiguous, check_number, check_tensor
 from d2lnorm.layer_norm import check_normalized_shape
 
 __all__ = ["RMSNorm", "rms_norm"]
@@ -35,6 +35,8 @@ def rms_norm(
             f"expected input with at least {len(normalized_shape)} axes, but got shape {tuple(input.shape)}"
         )
     check_normalized_shape(input, normalized_shape, weight=weight)
+    if eps is not None:
+        check_number(eps=eps)
     if not (input.is_floating_point() or input.is_complex()):
         raise NotImplementedError(f"RMS norm is not implemented for {input.dtype}: convert it with .float()")
     X = as_contiguous(input)

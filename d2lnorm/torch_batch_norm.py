@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import as_contiguous, check_parameters, scaled_nothing
+from d2lnorm.checks import as_contiguous, check_number, check_parameters, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -73,11 +73,15 @@ class _BatchNorm(ChannelNorm):
                 f"Expected more than 1 value per channel when training, got input size {tuple(X.shape)}: "
                 "one value has variance 0 and would be normalized to 0, whatever it is"
             )
+        there = [name for name in ("running_mean", "running_var") if getattr(self, name) is not None]
+        if len(there) == 1 and not self.training:
+            raise RuntimeError(f"evaluation needs running_mean and running_var, but only {there[0]} is there")
+        if len(there) == 1 and self.track_running_stats:
+            raise ValueError(f"running_mean and running_var must be there both or not at all, not only {there[0]}")
         if self.eps < 0 or (own_statistics and self.eps <= 0):
             limit = "positive during training" if own_statistics else "non-negative"
             raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
-        if not isinstance(self.momentum, (int, float, Tensor, type(None))):
-            raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
+        check_number(momentum=0.0 if self.momentum is None else self.momentum, eps=self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
