@@ -1,4 +1,10 @@
-"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state."""
+"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state.
+
+What can still be told apart from `torch.nn`: tools that ask for the class pass these layers by, for instance
+`torch.optim.swa_utils.update_bn` (use `recompute_running_statistics`), and `torch.jit.script` does not take them.
+With eps = 0 a constant input gives the bias, where `torch.nn` gives NaN. And the sum of the |x| that share their
+statistics must stay below 3.4e38, float32's largest number; `torch.nn` sums in float64 here and there.
+"""
 
 from typing import Any
 
@@ -15,16 +21,23 @@ class ChannelNorm(nn.Module):
         num_features: C, the number of channels.
         eps: added to the variance, in the units of the input squared.
         momentum: the weight of the *new* value in the running statistics (the book's is the old one's:
-            1 - momentum); None: the plain average over all batches so far.
+            1 - momentum). None: batch norm takes the plain average over all batches so far; instance norm, as in
+            `torch.nn`, then never moves its statistics.
         affine: whether there are parameters, `weight` (ones, (C,)) and `bias` (zeros, (C,)).
-        track_running_stats: whether there are the buffers `running_mean` and `running_var`, (C,) each, and
-            `num_batches_tracked`.
+        track_running_stats: whether there are the buffers `running_mean` and `running_var`, of shape (C,), and
+            the integer `num_batches_tracked`.
         device, dtype: of parameters and buffers.
         bias: False leaves out `bias`.
 
     Raises:
         RuntimeError, TypeError: num_features is negative, or no integer.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Let `help` show the arguments with each of the layers."""
+        super().__init_subclass__()
+        if cls.__doc__:
+            cls.__doc__ += "\n\n" + ChannelNorm.__doc__.partition("\n\n")[2]
 
     _version = 2  # the format of the saved state: since 2 it holds num_batches_tracked
 

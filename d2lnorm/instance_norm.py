@@ -132,18 +132,18 @@ class _InstanceNorm(ChannelNorm):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalization of (N, C, L) or (C, L); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, L) or (C, L); drop-in for `nn.InstanceNorm1d`."""
 
     _unbatched_dim = 2
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalization of (N, C, H, W) or (C, H, W); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, H, W) or (C, H, W); drop-in for `nn.InstanceNorm2d`."""
 
     _unbatched_dim = 3
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or (C, D, H, W); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, D, H, W) or (C, D, H, W); drop-in for `nn.InstanceNorm3d`."""
 
     _unbatched_dim = 4

@@ -51,6 +51,8 @@ def normalize_with(
 
     All four parameters go into one scale and one shift. These are spread over one example, whose memory the
     fused operation then walks through without a break; one number per channel would stop it at each channel.
+    Beside a large mean, scale x and shift cancel: y is off by a few epsilons of |mu| / sigma. The gradient of
+    the scale would be the difference of two large sums, so where one is wanted, x - mu is formed first.
 
     Raises:
         RuntimeError: a parameter has another number of elements.
@@ -58,6 +60,10 @@ def normalize_with(
     X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
     # y = weight (x - mu) / sqrt(sigma^2 + eps) + bias = scale x + shift
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+    if scale.requires_grad:
+        shape = [1, -1] + [1] * (X.dim() - 2)
+        Y = (X32 - mean.view(shape)) * scale.view(shape)
+        return (Y if bias is None else Y + bias.view(shape)).to(X.dtype)
     shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
     if X.dim() > 2:
         shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
