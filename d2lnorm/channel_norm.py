@@ -9,12 +9,14 @@ statistics must stay below 3.4e38, float32's largest number; `torch.nn` sums in 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from d2lnorm.scaled import Scaled
 
 __all__ = ["ChannelNorm"]
 
 
-class ChannelNorm(nn.Module):
+class ChannelNorm(Scaled):
     """Parameters and buffers of a layer that normalizes channels, named, shaped and saved as in `torch.nn`.
 
     Args:
@@ -57,12 +59,7 @@ class ChannelNorm(nn.Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         like = {"device": device, "dtype": dtype}
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(num_features, **like)) if wanted else None
-
-        self.register_parameter("weight", parameter(affine))
-        self.register_parameter("bias", parameter(affine and bias))
+        self._add_parameters(num_features, **like, weight=affine, bias=affine and bias)
         tracked = track_running_stats
         self.register_buffer("running_mean", torch.empty(num_features, **like) if tracked else None)
         self.register_buffer("running_var", torch.empty(num_features, **like) if tracked else None)
@@ -79,10 +76,7 @@ class ChannelNorm(nn.Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, and `reset_running_stats`."""
         self.reset_running_stats()
-        if self.affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Raise ValueError unless the input has as many axes as the layer takes."""

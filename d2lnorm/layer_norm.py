@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from d2lnorm.checks import check_floating, check_number, check_tensor, check_types, is_integer
 from d2lnorm.normalize import normalize
+from d2lnorm.scaled import Scaled
 
 __all__ = ["LayerNorm", "check_normalized_shape", "layer_norm"]
 
@@ -42,7 +43,7 @@ def layer_norm(
     return normalize(X, range(first, X.dim()), weight, bias, eps)[0]
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Scaled):
     """Layer normalization of (*, normalized_shape), in either mode; drop-in for `nn.LayerNorm`.
 
     Args:
@@ -69,20 +70,8 @@ class LayerNorm(nn.Module):
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if wanted else None
-
-        self.register_parameter("weight", parameter(elementwise_affine))
-        self.register_parameter("bias", parameter(elementwise_affine and bias))
+        self._add_parameters(shape, device, dtype, weight=elementwise_affine, bias=elementwise_affine and bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1 and bias 0."""
-        if self.elementwise_affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
