@@ -1,7 +1,8 @@
 """What the drop-in batch and instance norm share: constructor, parameters, running statistics, state.
 
 What can still be told apart from `torch.nn`: tools that ask for the class pass these layers by, for instance
-`torch.optim.swa_utils.update_bn` (use `recompute_running_statistics`), and `torch.jit.script` does not take them.
+`torch.optim.swa_utils.update_bn` (use `recompute_running_statistics`) and `torch.fx.symbolic_trace` (use
+`torch.export`), and `torch.jit.script` does not take them.
 With eps = 0 a constant input gives the bias, where `torch.nn` gives NaN. And the sum of the |x| that share their
 statistics must stay below 3.4e38, float32's largest number; `torch.nn` sums in float64 here and there.
 """

@@ -13,7 +13,7 @@ __all__ = ["Normalize"]
 
 
 class Normalize(Function):
-    """`Normalize.apply(X, weight, bias, axes, eps)` returns `(Y, mean, var)`; `d2lnorm.normalize` calls it.
+    """`Normalize.apply(X, weight, bias, axes, eps)` returns `(Y, mean, var)`: what `d2lnorm.normalize` does.
 
     X is float32 or float64, contiguous for speed; weight and bias are None or broadcastable to X with as many
     axes; mean and var have X's shape with 1 at `axes`, and carry no graph. Wrong shapes raise RuntimeError.
