@@ -1,30 +1,46 @@
-"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state."""
+"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state.
+
+What can still be told apart from `torch.nn`: tools that ask for the class pass these layers by, for instance
+`torch.optim.swa_utils.update_bn` (use `recompute_running_statistics`) and `torch.fx.symbolic_trace` (use
+`torch.export`), and `torch.jit.script` does not take them.
+With eps = 0 a constant input gives the bias, where `torch.nn` gives NaN. And the sum of the |x| that share their
+statistics must stay below 3.4e38, float32's largest number; `torch.nn` sums in float64 here and there.
+"""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from d2lnorm.scaled import Scaled
 
 __all__ = ["ChannelNorm"]
 
 
-class ChannelNorm(nn.Module):
+class ChannelNorm(Scaled):
     """Parameters and buffers of a layer that normalizes channels, named, shaped and saved as in `torch.nn`.
 
     Args:
         num_features: C, the number of channels.
         eps: added to the variance, in the units of the input squared.
         momentum: the weight of the *new* value in the running statistics (the book's is the old one's:
-            1 - momentum); None: the plain average over all batches so far.
+            1 - momentum). None: batch norm takes the plain average over all batches so far; instance norm, as in
+            `torch.nn`, then never moves its statistics.
         affine: whether there are parameters, `weight` (ones, (C,)) and `bias` (zeros, (C,)).
-        track_running_stats: whether there are the buffers `running_mean` and `running_var`, (C,) each, and
-            `num_batches_tracked`.
+        track_running_stats: whether there are the buffers `running_mean` and `running_var`, of shape (C,), and
+            the integer `num_batches_tracked`.
         device, dtype: of parameters and buffers.
         bias: False leaves out `bias`.
 
     Raises:
         RuntimeError, TypeError: num_features is negative, or no integer.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Let `help` show the arguments with each of the layers."""
+        super().__init_subclass__()
+        if cls.__doc__:
+            cls.__doc__ += "\n\n" + ChannelNorm.__doc__.partition("\n\n")[2]
 
     _version = 2  # the format of the saved state: since 2 it holds num_batches_tracked
 
@@ -44,12 +60,7 @@ class ChannelNorm(nn.Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         like = {"device": device, "dtype": dtype}
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(num_features, **like)) if wanted else None
-
-        self.register_parameter("weight", parameter(affine))
-        self.register_parameter("bias", parameter(affine and bias))
+        self._add_parameters(num_features, **like, weight=affine, bias=affine and bias)
         tracked = track_running_stats
         self.register_buffer("running_mean", torch.empty(num_features, **like) if tracked else None)
         self.register_buffer("running_var", torch.empty(num_features, **like) if tracked else None)
@@ -66,10 +77,7 @@ class ChannelNorm(nn.Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, and `reset_running_stats`."""
         self.reset_running_stats()
-        if self.affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Raise ValueError unless the input has as many axes as the layer takes."""
@@ -83,7 +91,9 @@ class ChannelNorm(nn.Module):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
         """Accept a state saved before there was `num_batches_tracked`, which then keeps its value."""
         if (local_metadata.get("version") or 0) < 2 and self.track_running_stats:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            counter = self.num_batches_tracked
+            none = counter is None or counter.is_meta  # there is no value to keep
+            state_dict.setdefault(prefix + "num_batches_tracked", torch.tensor(0) if none else counter)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:

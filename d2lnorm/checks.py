@@ -1,5 +1,9 @@
 """Checks that several layers share; each raises the type of exception that its `torch.nn` namesake raises."""
 
+import operator
+from numbers import Real
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,9 +11,11 @@ __all__ = [
     "as_contiguous",
     "check_elements",
     "check_floating",
+    "check_number",
     "check_parameters",
     "check_tensor",
     "check_types",
+    "is_integer",
     "scaled_nothing",
 ]
 
@@ -18,6 +24,30 @@ def check_tensor(X: Tensor) -> None:
     """Raise TypeError if X is no tensor."""
     if not isinstance(X, Tensor):
         raise TypeError(f"the input must be a Tensor, but is {type(X).__name__}")
+
+
+def check_number(**numbers: Any) -> None:
+    """Raise TypeError unless each is a real number: Python's, NumPy's, or a tensor that holds one."""
+    for name, value in numbers.items():
+        if isinstance(value, (float, int, torch.SymFloat, torch.SymInt)):
+            continue
+        if isinstance(value, Tensor):
+            real = value.dim() == 0 and not value.is_complex() and not value.requires_grad
+        else:
+            real = isinstance(value, Real)
+        if not real:
+            raise TypeError(f"{name} must be a number, but is {value!r}")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer: Python's, NumPy's, a tensor's, or the compiler's symbol; but not a bool."""
+    if isinstance(value, (int, torch.SymInt)):
+        return not isinstance(value, bool)
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
 
 
 def check_elements(C: int, X: Tensor, **parameters: Tensor | None) -> None:
@@ -75,7 +105,5 @@ def as_contiguous(X: Tensor) -> Tensor:
     """X itself if its memory is in the order of its axes, or channels last; else a contiguous copy."""
     if X.is_contiguous():
         return X
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    if X.dim() in formats and X.is_contiguous(memory_format=formats[X.dim()]):
-        return X
-    return X.contiguous()
+    channels_last = X.dim() in (4, 5) and X.movedim(1, -1).is_contiguous()
+    return X if channels_last else X.contiguous()

@@ -6,7 +6,7 @@ Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014).
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.checks import check_tensor
+from d2lnorm.checks import check_number, check_tensor
 
 __all__ = ["Dropout", "dropout"]
 
@@ -28,6 +28,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     """
     _check_p(p)
     check_tensor(input)
+    check_number(p=p)
     if p != p:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0 or input.numel() == 0:

@@ -7,6 +7,8 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
 from d2lnorm.batch_norm import BatchNorm
 from d2lnorm.torch_batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -28,18 +30,28 @@ def fold_batch_norm(layer: nn.Module, bn: nn.Module) -> nn.Module:
         with s = a / sqrt(sigma^2 + eps)
 
     Args:
-        layer: `nn.Linear`, or `nn.Conv1d/2d/3d` or its transposed counterpart, with or without bias.
+        layer: `nn.Linear`, or `nn.Conv1d/2d/3d` or its transposed counterpart, with or without bias. After a
+            Linear only for its outputs of shape (N, C): in (N, L, C) batch norm takes L for the channels.
         bn: a batch norm of `torch.nn`, its drop-in or `d2lnorm.BatchNorm`, in evaluation mode.
 
     Returns:
         A copy of `layer`, always with a bias. It is computed in float64 and rounded to the layer's type.
 
     Raises:
-        TypeError: another kind of layer.
-        ValueError: bn is in training mode, has no running statistics or another number of channels.
+        TypeError: another kind of layer, or one whose weight is computed anew in each step, as under
+            `weight_norm`: the folded weight would be overwritten.
+        ValueError: layer is a lazy one that has seen no input yet; bn is in training mode, has no running
+            statistics or another number of channels.
     """
     if not isinstance(layer, _LAYERS):
         raise TypeError(f"can fold into a linear or convolutional layer, but got {type(layer).__name__}")
+    if is_lazy(layer.weight):
+        raise ValueError(f"{type(layer).__name__} has no weight yet: let it see an input before folding")
+    if is_parametrized(layer) or not isinstance(layer.weight, nn.Parameter):
+        raise TypeError(
+            f"the weight of this {type(layer).__name__} is no parameter, but computed from others (as by weight_norm "
+            "or pruning): make it one before folding, for instance by parametrize.remove_parametrizations"
+        )
     mean, var, weight, bias = _parameters(bn)
     if bn.training:
         raise ValueError("in training, batch norm depends on the batch: call .eval() before folding")

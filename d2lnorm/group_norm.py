@@ -6,10 +6,11 @@ Source: Wu and He (2018).
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_types
+from d2lnorm.checks import as_contiguous, check_elements, check_floating, check_number, check_types, is_integer
 from d2lnorm.normalize import normalize
+from d2lnorm.scaled import Scaled
 
 __all__ = ["GroupNorm", "group_norm"]
 
@@ -36,7 +37,7 @@ def group_norm(
         ValueError: one value per group in the whole input. TypeError: num_groups is no integer.
         NotImplementedError: not floating point.
     """
-    _check(input, num_groups, weight, bias)
+    _check(input, num_groups, weight, bias, eps)
     X, (N, C, *positions) = as_contiguous(input), input.shape
     X = X.view(N, num_groups, C // num_groups, *positions)
     axes = range(2, X.dim())  # the group's channels and the positions
@@ -46,7 +47,7 @@ def group_norm(
     return normalize(X, axes, weight, bias, eps)[0].view(input.shape)
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Scaled):
     """Group normalization of (N, C, *), in training and evaluation alike; drop-in for `nn.GroupNorm`.
 
     Args:
@@ -77,20 +78,8 @@ class GroupNorm(nn.Module):
         if num_channels % num_groups != 0:
             raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(num_channels, device=device, dtype=dtype)) if wanted else None
-
-        self.register_parameter("weight", parameter(affine))
-        self.register_parameter("bias", parameter(affine and bias))
+        self._add_parameters(num_channels, device, dtype, weight=affine, bias=affine and bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1 and bias 0."""
-        if self.affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -102,14 +91,15 @@ class GroupNorm(nn.Module):
         )
 
 
-def _check(X: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None) -> None:
+def _check(X: Tensor, num_groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
     got = f"but got input of shape {tuple(X.shape)}"
     if X.dim() < 2:
         raise RuntimeError(f"expected input with at least 2 axes, (N, C, *), {got}")
     (N, C, *positions), G = X.shape, num_groups
     if N * C // G * math.prod(positions) == 1:
         raise ValueError(f"expected more than 1 value per group when there is one example, {got} and {G} groups")
-    if not isinstance(G, (int, torch.SymInt)):
+    check_number(eps=eps)
+    if not is_integer(G):
         raise TypeError(f"num_groups must be an integer, but is {G!r}")
     if G <= 0 or C % G != 0:
         raise RuntimeError(f"num_groups ({G}) must be positive and divide the number of channels, {got}")

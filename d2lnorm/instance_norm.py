@@ -5,12 +5,13 @@ Source: Ulyanov, Vedaldi and Lempitsky (2016).
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import check_elements, check_parameters, scaled_nothing
+from d2lnorm.checks import check_elements, check_number, check_parameters, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "instance_norm"]
@@ -45,6 +46,7 @@ def instance_norm(
     there = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     if use_input_stats and L == 1:
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {tuple(input.shape)}")
+    check_number(momentum=momentum, eps=eps)
     if not use_input_stats and (running_mean is None or running_var is None):
         raise RuntimeError("running_mean and running_var must be given when use_input_stats is False")
     if (running_mean is None) != (running_var is None):
@@ -110,23 +112,38 @@ class _InstanceNorm(ChannelNorm):
         )  # fmt: skip
         return Y if axis == 1 else Y.squeeze(0)
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
+        """Explain the error that a state saved before torch 0.4 gives, where every layer had statistics."""
+        if local_metadata.get("version") is None and not self.track_running_stats:
+            errors, name = args[-1], type(self).__name__
+            old = [key for key in (prefix + "running_mean", prefix + "running_var") if key in state_dict]
+            if old:
+                errors.append(
+                    f"Unexpected running stats buffer(s) {' and '.join(old)} for {name} with "
+                    "track_running_stats=False. A checkpoint from before torch 0.4.0 has them always: remove these "
+                    f"keys from state_dict, or, if they are needed, set track_running_stats=True in {name}."
+                )
+            for key in old:
+                del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, self._unbatched_dim, self._unbatched_dim + 1)
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalization of (N, C, L) or (C, L); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, L) or (C, L); drop-in for `nn.InstanceNorm1d`."""
 
     _unbatched_dim = 2
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalization of (N, C, H, W) or (C, H, W); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, H, W) or (C, H, W); drop-in for `nn.InstanceNorm2d`."""
 
     _unbatched_dim = 3
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or (C, D, H, W); see `ChannelNorm` and `forward`."""
+    """Instance normalization of (N, C, D, H, W) or (C, D, H, W); drop-in for `nn.InstanceNorm3d`."""
 
     _unbatched_dim = 4

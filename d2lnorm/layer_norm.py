@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2lnorm.checks import check_floating, check_tensor, check_types
+from d2lnorm.checks import check_floating, check_number, check_tensor, check_types, is_integer
 from d2lnorm.normalize import normalize
+from d2lnorm.scaled import Scaled
 
 __all__ = ["LayerNorm", "check_normalized_shape", "layer_norm"]
 
@@ -32,17 +33,17 @@ def layer_norm(
         RuntimeError: a shape or a type does not fit. NotImplementedError: not floating point.
     """
     check_normalized_shape(input, normalized_shape, weight=weight, bias=bias)
+    check_number(eps=eps)
     check_types(input, weight=weight, bias=bias)
     check_floating(input)
     X = input.contiguous()
     first = X.dim() - len(normalized_shape)
-    shape = [1] * first + list(normalized_shape)
-    weight, bias = (t if t is None else t.view(shape) for t in (weight, bias))
+    weight, bias = (t if t is None else t.view([1] * first + list(t.shape)) for t in (weight, bias))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta, with mu and sigma^2 over the last axes
     return normalize(X, range(first, X.dim()), weight, bias, eps)[0]
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Scaled):
     """Layer normalization of (*, normalized_shape), in either mode; drop-in for `nn.LayerNorm`.
 
     Args:
@@ -69,20 +70,8 @@ class LayerNorm(nn.Module):
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            return nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if wanted else None
-
-        self.register_parameter("weight", parameter(elementwise_affine))
-        self.register_parameter("bias", parameter(elementwise_affine and bias))
+        self._add_parameters(shape, device, dtype, weight=elementwise_affine, bias=elementwise_affine and bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1 and bias 0."""
-        if self.elementwise_affine:
-            nn.init.ones_(self.weight)
-            if self.bias is not None:
-                nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -98,7 +87,7 @@ def check_normalized_shape(X: Tensor, normalized_shape: Sequence[int], **paramet
     """Raise TypeError or RuntimeError unless X ends in normalized_shape and each parameter has that shape."""
     check_tensor(X)
     shape = tuple(normalized_shape)
-    if not all(isinstance(s, (int, torch.SymInt)) and not isinstance(s, bool) for s in shape):
+    if not all(is_integer(s) for s in shape):
         raise TypeError(f"normalized_shape must hold integers, but is {normalized_shape!r}")
     if not shape:
         raise RuntimeError("normalized_shape must hold at least one size, but is empty")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from d2lnorm.normalize_function import Normalize
+from d2lnorm.normalize_transformed import NormalizeTransformed
 
 __all__ = ["moving_average", "normalize", "normalize_with"]
 
@@ -32,7 +33,9 @@ def normalize(
         RuntimeError: weight or bias does not fit X's shape.
     """
     X32, weight, bias = _widened(X, weight, bias)
-    Y, mean, var = Normalize.apply(X32, weight, bias, tuple(axes), eps)
+    # torch.compile refuses a function with a rule for forward mode
+    function = Normalize if torch.compiler.is_compiling() else NormalizeTransformed
+    Y, mean, var = function.apply(X32, weight, bias, tuple(axes), eps)
     return Y.to(X.dtype), mean, var
 
 
@@ -48,6 +51,8 @@ def normalize_with(
 
     All four parameters go into one scale and one shift. These are spread over one example, whose memory the
     fused operation then walks through without a break; one number per channel would stop it at each channel.
+    Beside a large mean, scale x and shift cancel: y is off by a few epsilons of |mu| / sigma. The gradient of
+    the scale would be the difference of two large sums, so where one is wanted, x - mu is formed first.
 
     Raises:
         RuntimeError: a parameter has another number of elements.
@@ -55,12 +60,16 @@ def normalize_with(
     X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
     # y = weight (x - mu) / sqrt(sigma^2 + eps) + bias = scale x + shift
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+    if scale.requires_grad:
+        shape = [1, -1] + [1] * (X.dim() - 2)
+        Y = (X32 - mean.view(shape)) * scale.view(shape)
+        return (Y if bias is None else Y + bias.view(shape)).to(X.dtype)
     shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
     if X.dim() > 2:
         shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
         scale, shift = scale.view(shape), shift.view(shape)
         if X.shape[0] == 1:  # spreading would cost as much as the operation itself
-            return (X32 * scale).add_(shift).to(X.dtype)
+            return (X32 * scale + shift).to(X.dtype)
         example = torch.zeros_like(X32[:1])
         scale, shift = example + scale, example + shift
     return torch.addcmul(shift, X32, scale).to(X.dtype)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2lnorm.checks import as_contiguous, check_tensor
+from d2lnorm.checks import as_contiguous, check_number, check_tensor
 from d2lnorm.layer_norm import check_normalized_shape
+from d2lnorm.scaled import Scaled
 
 __all__ = ["RMSNorm", "rms_norm"]
 
@@ -35,6 +36,8 @@ def rms_norm(
             f"expected input with at least {len(normalized_shape)} axes, but got shape {tuple(input.shape)}"
         )
     check_normalized_shape(input, normalized_shape, weight=weight)
+    if eps is not None:
+        check_number(eps=eps)
     if not (input.is_floating_point() or input.is_complex()):
         raise NotImplementedError(f"RMS norm is not implemented for {input.dtype}: convert it with .float()")
     X = as_contiguous(input)
@@ -46,7 +49,7 @@ def rms_norm(
     return (Y if weight is None else Y * weight).to(input.dtype)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Scaled):
     """RMS normalization of (*, normalized_shape), in training and evaluation alike; drop-in for `nn.RMSNorm`.
 
     Args:
@@ -71,14 +74,8 @@ class RMSNorm(nn.Module):
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", weight)
+        self._add_parameters(shape, device, dtype, weight=elementwise_affine)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1."""
-        if self.elementwise_affine:
-            nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)

@@ -1,7 +1,8 @@
 """Batch normalization with PyTorch's conventions: drop-ins for `nn.BatchNorm1d`, `2d` and `3d`.
 
-They differ from the book's `batch_norm` in two lines, which are marked: momentum weighs the new value, and
-the running variance is the unbiased one. The normalization is the same function.
+What they compute differs from the book's `batch_norm` in two lines, marked below: momentum weighs the new
+value, and the running variance is the unbiased one. The normalization is the same function; the rest is
+bookkeeping that `torch.nn` also does.
 
 Source: Ioffe and Szegedy (2015), algorithms 1 and 2.
 """
@@ -12,15 +13,13 @@ import torch
 from torch import Tensor
 
 from d2lnorm.channel_norm import ChannelNorm
-from d2lnorm.checks import as_contiguous, check_parameters, scaled_nothing
+from d2lnorm.checks import as_contiguous, check_number, check_parameters, scaled_nothing
 from d2lnorm.normalize import moving_average, normalize, normalize_with
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
 class _BatchNorm(ChannelNorm):
-    __doc__ = ChannelNorm.__doc__
-
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalized input, shaped like it; in training, move the running statistics.
 
@@ -36,6 +35,8 @@ class _BatchNorm(ChannelNorm):
         weight, bias, running_mean, running_var = self.weight, self.bias, self.running_mean, self.running_var
         own_statistics = self.training or (running_mean is None and running_var is None)
         self._check(input, own_statistics)
+        if (running_mean is None) != (running_var is None):
+            self._refuse_half_statistics()
         check_parameters(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
         if input.numel() == 0:
             self._count_batch()
@@ -67,6 +68,12 @@ class _BatchNorm(ChannelNorm):
         self.running_mean.copy_(moving_average(self.running_mean, mean, momentum))
         self.running_var.copy_(moving_average(self.running_var, var, momentum))
 
+    def _refuse_half_statistics(self) -> None:
+        if not self.training:
+            raise RuntimeError("evaluation needs both running_mean and running_var, but one of them is None")
+        if self.track_running_stats:
+            raise ValueError("either both or neither of running_mean and running_var must be None")
+
     def _check(self, X: Tensor, own_statistics: bool) -> None:
         if own_statistics and X.shape[0] * math.prod(X.shape[2:]) == 1:
             raise ValueError(
@@ -76,26 +83,25 @@ class _BatchNorm(ChannelNorm):
         if self.eps < 0 or (own_statistics and self.eps <= 0):
             limit = "positive during training" if own_statistics else "non-negative"
             raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
-        if not isinstance(self.momentum, (int, float, Tensor, type(None))):
-            raise TypeError(f"momentum must be a number or None, but is {self.momentum!r}")
+        check_number(momentum=0.0 if self.momentum is None else self.momentum, eps=self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L); arguments and errors: `ChannelNorm`, `forward`."""
+    """Batch normalization of (N, C) or (N, C, L); drop-in for `nn.BatchNorm1d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, 2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalization of (N, C, H, W); arguments and errors: `ChannelNorm`, `forward`."""
+    """Batch normalization of (N, C, H, W); drop-in for `nn.BatchNorm2d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, 4)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalization of (N, C, D, H, W); arguments and errors: `ChannelNorm`, `forward`."""
+    """Batch normalization of (N, C, D, H, W); drop-in for `nn.BatchNorm3d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, 5)

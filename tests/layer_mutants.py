@@ -3,6 +3,8 @@
 With no slip at all (None) the same code has to pass, or a rejection would prove nothing.
 """
 
+import copy
+
 import torch
 
 import d2lnorm
@@ -151,7 +153,112 @@ def textbook(name, slip):
         root = torch.sqrt(square) + eps if slip == "eps outside the root" else torch.sqrt(square + eps)
         return X / root if self.weight is None else X / root * self.weight
 
-    return {"LayerNorm": layer_norm, "GroupNorm": group_norm, "RMSNorm": rms_norm}[name]
+    def layer_norm_by_hand(self, X):
+        Y = ByHand.apply(X.double(), self.weight, self.normalized_shape, self.eps, slip).to(X.dtype)
+        return Y if self.bias is None else Y + self.bias
+
+    def instance_norm(self, X):
+        training = self.training or not self.track_running_stats
+        axes = (0, 2, 3) if slip == "statistics over the batch" else (2, 3)
+        if training:
+            mean = X.mean(axes, keepdim=True)
+            var = X.var(axes, correction=1 if slip == "unbiased variance" else 0, keepdim=True)
+        else:
+            mean, var = self.running_mean.view(1, -1, 1, 1), self.running_var.view(1, -1, 1, 1)
+        if training and self.track_running_stats:
+            m, n = self.momentum or 0.0, X[0, 0].numel()
+            if slip == "momentum None is the plain average" and self.momentum is None:
+                self.num_batches_tracked.add_(1)
+                m = 1 / self.num_batches_tracked.item()
+            unbiased = 1 if slip == "biased running variance" else n / (n - 1)
+            with torch.no_grad():
+                step = (t[0] if slip == "only the first example moves them" else t.mean(0) for t in (mean, var))
+                for t, new, factor in zip((self.running_mean, self.running_var), step, (1, unbiased), strict=True):
+                    t.copy_((1 - m) * t + m * new.flatten() * factor)
+        Y = (X - mean) / torch.sqrt(var + self.eps)
+        Y = Y if self.weight is None else Y * self.weight.view(1, -1, 1, 1)
+        return Y if self.bias is None else Y + self.bias.view(1, -1, 1, 1)
+
+    def dropout(self, X):
+        if not self.training and slip != "dropped in evaluation too":
+            return X * (1 - self.p) if slip == "scaled in evaluation" else X
+        keep = self.p if slip == "p and 1 - p swapped" else 1 - self.p
+        mask = torch.empty_like(X).bernoulli_(keep)
+        return X * (mask if slip in ("no 1 / (1 - p)", "scaled in evaluation") else mask.div_(1 - self.p))
+
+    return {
+        "LayerNorm": layer_norm,
+        "LayerNorm by hand": layer_norm_by_hand,
+        "GroupNorm": group_norm,
+        "RMSNorm": rms_norm,
+        "InstanceNorm2d": instance_norm,
+        "Dropout": dropout,
+    }[name]
+
+
+class ByHand(torch.autograd.Function):
+    """w xhat over the last axes with its gradient by hand, dL/dx = r (h - mean(h) - xhat mean(h xhat)), h = w g."""
+
+    @staticmethod
+    def forward(ctx, X, weight, normalized_shape, eps, slip):
+        axes = tuple(range(X.dim() - len(normalized_shape), X.dim()))
+        r = 1 / torch.sqrt(X.var(axes, correction=0, keepdim=True) + eps)
+        xhat = (X - X.mean(axes, keepdim=True)) * r
+        ctx.save_for_backward(xhat, r, weight)
+        ctx.axes, ctx.slip = axes, slip
+        return xhat.clone() if weight is None else xhat * weight.double()
+
+    @staticmethod
+    def backward(ctx, g):
+        (xhat, r, weight), axes, slip = ctx.saved_tensors, ctx.axes, ctx.slip
+        w = 1.0 if weight is None else weight.double()
+        h = g if slip == "weight not inside the means" else w * g
+        dX = h
+        if slip != "mean(h) dropped":
+            dX = dX - h.mean(axes, keepdim=True)
+        if slip != "xhat mean(h xhat) dropped":
+            dX = dX - xhat * (h * xhat).mean(axes, keepdim=True)
+        dX = r * dX * (w if slip == "weight not inside the means" else 1.0)
+        return dX, None if weight is None else (g * xhat).sum_to_size(weight.shape).to(weight.dtype), None, None, None
+
+
+def folded(slip):
+    """`fold_batch_norm` with a slip."""
+
+    def fold_batch_norm(layer, bn):
+        wrong = copy.deepcopy(bn)
+        if slip == "eps forgotten":
+            wrong.eps = 0.0
+        fold = d2lnorm.fold_batch_norm(layer, wrong)
+        if slip == "the layer's bias not scaled" and layer.bias is not None:
+            with torch.no_grad():
+                scale = fold.weight.abs().sum() / layer.weight.abs().sum()
+                fold.bias.add_((1 - scale) * layer.bias)
+        return fold
+
+    return fold_batch_norm
+
+
+def recomputed(slip):
+    """`recompute_running_statistics` with a slip."""
+
+    def recompute_running_statistics(net, data_iter):
+        if slip is None:
+            return d2lnorm.recompute_running_statistics(net, data_iter)
+        if slip == "the first batch forgotten":
+            return d2lnorm.recompute_running_statistics(net, data_iter[1:])
+        with torch.no_grad():  # "with the momentum of training"
+            for X, _ in data_iter:
+                net.train()(X)
+        return None
+
+    return recompute_running_statistics
+
+
+TOOL_SLIPS = {
+    "fold_batch_norm": ["eps forgotten", "the layer's bias not scaled"],
+    "recompute_running_statistics": ["the first batch forgotten", "with the momentum of training"],
+}
 
 
 OTHER_SLIPS = {
@@ -163,6 +270,15 @@ OTHER_SLIPS = {
         "eps outside the root",
         "no bias",
     ],
+    "LayerNorm by hand": ["mean(h) dropped", "xhat mean(h xhat) dropped", "weight not inside the means"],
+    "InstanceNorm2d": [
+        "statistics over the batch",
+        "unbiased variance",
+        "biased running variance",
+        "only the first example moves them",
+        "momentum None is the plain average",
+    ],
+    "Dropout": ["no 1 / (1 - p)", "p and 1 - p swapped", "scaled in evaluation", "dropped in evaluation too"],
     "GroupNorm": ["every G-th channel", "the batch axis too", "positions apart", "unbiased variance"],
     "RMSNorm": ["mean taken off", "eps of layer norm", "sum, not mean", "eps outside the root"],
 }
@@ -172,4 +288,5 @@ def mutant(name, slip):
     """A class like `torch.nn`'s `name` with this slip, or none."""
     if name == "BatchNorm2d":
         return lambda *args, **kwargs: TextbookBatchNorm(*args, slip=slip, **kwargs)
-    return type(name, (getattr(d2lnorm, name),), {"forward": textbook(name, slip)})
+    real = name.split()[0]
+    return type(real, (getattr(d2lnorm, real),), {"forward": textbook(name, slip)})

@@ -129,6 +129,7 @@ def assert_step(ours: nn.Module, theirs: nn.Module, X: Tensor, what: str) -> Non
     buffers = dict(ours.named_buffers())
     for name, e in theirs.named_buffers():
         assert_same(buffers[name], e, f"{what}: buffer {name}", X.dtype)
+        assert not buffers[name].requires_grad, f"{what}: buffer {name} holds on to the graph"
 
 
 def assert_drop_in(ours: nn.Module, theirs: nn.Module, inputs: Sequence[Tensor]) -> None:

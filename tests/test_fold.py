@@ -94,6 +94,18 @@ def test_what_cannot_be_folded():
         fold_batch_norm(conv, d2lnorm.InstanceNorm2d(3, track_running_stats=True).eval())
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_computed_and_missing_weights_are_refused():
+    bn, conv = nn.BatchNorm2d(3).eval(), lambda: nn.Conv2d(2, 3, 1)
+    for wrap in (nn.utils.parametrizations.weight_norm, nn.utils.weight_norm, nn.utils.spectral_norm):
+        with pytest.raises(TypeError, match="Conv2d is no parameter"):
+            fold_batch_norm(wrap(conv()), bn)
+    with pytest.raises(TypeError, match="Conv2d is no parameter"):
+        fold_batch_norm(nn.utils.parametrizations.weight_norm(conv(), "bias"), bn)
+    with pytest.raises(ValueError, match="LazyLinear has no weight yet"):
+        fold_batch_norm(nn.LazyLinear(3), nn.BatchNorm1d(3).eval())
+
+
 def test_a_whole_net():
     ours = d2lnorm.BatchNorm, d2lnorm.BatchNorm1d, d2lnorm.BatchNorm2d
     batch_norms = *ours, nn.BatchNorm1d, nn.BatchNorm2d

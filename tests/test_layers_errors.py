@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -152,13 +153,28 @@ def test_no_tensor(name, training):
         assert_same_outcome(name, args, {}, X, training)
 
 
-BAD_EPS = [0, 0.0, -1e-5, -1.0, "a", None, NAN]
+ODD_NUMBERS = ["a", None, 1j, [0.1], True, np.float32(0.3), np.float64(0.3), np.int64(1), torch.tensor(0.3)]
+ODD_NUMBERS += [torch.tensor([0.3, 0.3]), torch.tensor(0.3, requires_grad=True)]
+BAD_EPS = [0, 0.0, -1e-5, -1.0, NAN, *ODD_NUMBERS]
 BAD_ARGUMENTS = [
     *((n, (v,), {}) for n in BATCH + INSTANCE for v in (-1, 2.5, "a", None, [3], True)),
     *((n, (v,), {"affine": True}) for n in INSTANCE for v in (-1, 2.5, "a", None)),
     *((n, (v,), {"affine": False}) for n in BATCH for v in (-1, 2.5, "a", None)),
     *((n, (3,), {"eps": e}) for n in BATCH + INSTANCE for e in BAD_EPS),
     *((n, (3,), {"momentum": m, "track_running_stats": True}) for n in BATCH for m in ("a", -1.0, 2.0, True)),
+    *(
+        (n, (3,), {"momentum": m, "track_running_stats": t})
+        for n in ("BatchNorm2d", "InstanceNorm2d")
+        for m in ODD_NUMBERS
+        for t in (True, False)
+    ),
+    *((n, (np.int64(3),), {}) for n in BATCH + INSTANCE),
+    *(("GroupNorm", a, {}) for a in [(np.int64(2), 6), (2, np.int64(6)), (True, 6), (torch.tensor(2), 6)]),
+    *(
+        (n, (v,), {})
+        for n in ("LayerNorm", "RMSNorm")
+        for v in (np.int64(5), np.array([4, 5]), [np.int32(5)], [np.float32(5)], [torch.tensor(5)], [True], range(5, 6))
+    ),
     *((n, (3,), {"dtype": torch.int64}) for n in BATCH),
     *((n, (3,), {"dtype": "a"}) for n in BATCH),
     *((n, (3,), {"device": "nowhere"}) for n in BATCH),
@@ -274,3 +290,31 @@ def test_functions():
             )
         what = [getattr(a, "shape", a) for a in args]
         assert actual[0] == expected[0], f"{name}{what}: {actual[1]!r} instead of {expected[1]!r}"
+
+
+def test_only_one_of_the_running_statistics():
+    for missing in ("running_mean", "running_var"):
+        for training in (True, False):
+            for track in (True, False):
+
+                def result(library, missing=missing, training=training, track=track):
+                    layer = library.BatchNorm2d(3)
+                    setattr(layer, missing, None)
+                    layer.track_running_stats = track
+                    return layer.train(training)(torch.randn(2, 3, 4, 4))
+
+                expected, actual = outcome(result, nn), outcome(result, d2lnorm)
+                assert actual[0] == expected[0], f"{missing} {training} {track}: {actual} instead of {expected}"
+
+
+def test_states_from_old_versions():
+    full = nn.InstanceNorm2d(3, track_running_stats=True).state_dict()
+    old = {k: v for k, v in full.items() if k != "num_batches_tracked"}  # no version: before torch 0.4.0
+    for library in (nn, d2lnorm):
+        with pytest.raises(RuntimeError, match="Unexpected running stats.*track_running_stats=True"):
+            library.InstanceNorm2d(3).load_state_dict(dict(old), strict=False)
+        layer = library.BatchNorm2d(3, affine=False, device="meta")
+        layer.load_state_dict(dict(old), assign=True)
+        assert layer.num_batches_tracked.device.type == "cpu"
+        layer(torch.ones(2, 3, 4, 4))
+        assert layer.num_batches_tracked == 1

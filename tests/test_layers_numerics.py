@@ -1,5 +1,7 @@
 """Inputs that break careless formulas, and any input that hypothesis can think of."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +48,38 @@ def test_large_mean_is_normalized(name):
     # x - mu is exact, and mu is off by half an epsilon of 1e4 at most: 5e-4; the variance hardly suffers
     assert Y.mean().abs() < 1e-3
     assert (Y.var() - 1).abs() < 0.1
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e2, 1e4, -1e4])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", ["BatchNorm2d", "InstanceNorm2d", "GroupNorm", "LayerNorm"])
+def test_large_mean_beside_float64(name, memory_format, mean):
+    """Whatever the mean: x - mu is as exact as x, so that y is off by a few epsilons of its own size."""
+    ours, _ = pair(name, L=40)
+    X = (images(L=40) + mean).to(memory_format=memory_format)
+    Y, exact = ours(X), copy.deepcopy(ours).double()(X.double())
+    epsilon = torch.finfo(torch.float32).eps
+    torch.testing.assert_close(Y.double(), exact, rtol=0, atol=10 * epsilon * exact.abs().max().item())
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e4, -1e4])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_large_mean_in_evaluation(memory_format, mean):
+    """scale x + shift: two numbers as large as scale times the mean, which round before they cancel.
+
+    Not so where gradients are wanted: there output and gradients are as accurate as torch.nn's.
+    """
+    ours, theirs = pair("BatchNorm2d")
+    for layer in (ours, theirs):
+        layer.eval().running_mean.add_(mean)
+    for N in (1, 8):
+        X = (images(N) + mean).to(memory_format=memory_format)
+        assert_as_accurate(ours, theirs, X)
+        exact = copy.deepcopy(ours).double()
+        largest = (exact.weight / (exact.running_var + exact.eps).sqrt()).abs().max().item() * abs(mean)
+        atol = 4 * torch.finfo(torch.float32).eps * largest
+        with torch.no_grad():
+            torch.testing.assert_close(ours(X).double(), exact(X.double()), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -89,11 +89,51 @@ def test_no_batches():
     assert model.training
 
 
-def test_an_error_on_the_way_restores_modes_and_momenta():
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
+def test_an_error_on_the_way_restores_everything(fault):
     model = net()
-    with pytest.raises(RuntimeError):
-        recompute_running_statistics(model, [BATCHES[0], (torch.ones(2, 5, 4, 4), None)])
-    assert all(m.training for m in model.modules())
+    model(BATCHES[0][0])
+    before = copy.deepcopy(model.state_dict())
+
+    def batches():
+        yield BATCHES[1]
+        if fault is KeyboardInterrupt:
+            raise fault
+        yield torch.ones(2, 5, 4, 4), None
+
+    with pytest.raises(fault):
+        recompute_running_statistics(model, batches())
+    assert all(m.training and not m._forward_pre_hooks for m in model.modules())
     assert model[1].momentum == 0.1
     assert model[4].momentum == 0.9
-    assert model[1].num_batches_tracked == 0
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm2d(3), lambda: d2lnorm.BatchNorm2d(3)])
+def test_a_layer_used_twice_averages_over_all_its_inputs(make):
+    def twice(bn):
+        return nn.Sequential(bn, nn.ReLU(), bn)
+
+    layer, theirs = make(), nn.BatchNorm2d(3)
+    recompute_running_statistics(twice(layer), BATCHES)
+    torch.optim.swa_utils.update_bn([X for X, _ in BATCHES], twice(theirs))
+    for a, e in zip(statistics(layer), statistics(theirs), strict=True):
+        torch.testing.assert_close(a, e)
+
+
+def test_a_layer_that_evaluation_does_not_reach_keeps_its_statistics():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn, self.auxiliary = d2lnorm.BatchNorm2d(3), d2lnorm.BatchNorm2d(3)
+
+        def forward(self, X):
+            return self.auxiliary(self.bn(X)) if self.training else self.bn(X)
+
+    model = Net()
+    model.auxiliary.running_mean.fill_(7)
+    recompute_running_statistics(model, BATCHES)
+    assert model.auxiliary.running_mean.eq(7).all()
+    assert model.auxiliary.running_var.eq(1).all()
+    assert not model.bn.running_mean.eq(0).any()
