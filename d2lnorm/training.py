@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from d2lnorm.data import Batches
 from d2lnorm.evaluation import evaluate_accuracy
 from d2lnorm.history import History
+from d2lnorm.memory import keep_freed_memory
 
 __all__ = ["init_xavier", "train"]
 
@@ -60,6 +61,7 @@ def train(
 
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     train_iter, test_iter = (it.to(device) if isinstance(it, Batches) else it for it in (train_iter, test_iter))
+    keep_freed_memory()
     net.apply(init_weights or init_xavier)
     net.to(device)
     steps = num_epochs * len(train_iter)

@@ -1,6 +1,7 @@
 """The training loop, the evaluation and the history, on data small enough to train in a moment."""
 
 import copy
+import platform
 import re
 from base64 import b64decode
 from functools import partial
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import d2lnorm
 from d2lnorm import Batches, History, evaluate_accuracy, init_xavier, lenet, train
+from d2lnorm.memory import keep_freed_memory
 from d2lnorm.plotting import COLORS, figure, line, new_axes, show
 
 
@@ -85,6 +87,18 @@ def test_same_seed_same_run():
         runs.append((train(model, tiny(), tiny(), 2, 0.1), model))
     assert runs[0][0].loss == runs[1][0].loss
     assert_same(runs[0][1], runs[1][1])
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
+    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
+
+    class Refusing:
+        mallopt = staticmethod(lambda parameter, value: 0)
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Refusing())
+    assert keep_freed_memory() is False
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert keep_freed_memory() is False
 
 
 def test_takes_dataloaders():
