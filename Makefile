@@ -27,6 +27,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
 export GOMP_SPINCOUNT ?= 10000
+# In a call of its own: beside --cov, nbval would measure coverage in the notebooks' kernels, which slows training.
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
@@ -53,7 +54,8 @@ lab: data  ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
 test: data  ## run the unit tests, and every notebook against its stored outputs
-	@$(PY) -m pytest $(NBVAL) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests $(NOTEBOOKS)
+	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
+	@$(PY) -m pytest $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
 
 notebooks: data  ## maintainers: execute the notebooks and store their outputs
 	@$(PY) tools/notebooks.py store $(NOTEBOOKS)
