@@ -23,7 +23,7 @@ def rms_norm(
         normalized_shape: the sizes of the last axes, at least one.
         weight: None or of shape normalized_shape; any type: the result has the input's.
         eps: added to the mean square, in the units of the input squared; None: the machine epsilon of the
-            type in which is computed.
+            type used inside (float32 for 16-bit input).
 
     Raises:
         TypeError: input is no tensor, or normalized_shape holds anything but integers, or eps is no number.
