@@ -203,7 +203,7 @@ def test_files_that_change_under_the_reader_are_not_trained_on(tmp_path, monkeyp
 def test_importing_the_package_imports_nothing_heavy():
     code = (
         "import sys, torch; before = set(sys.modules); import d2lnorm; new = set(sys.modules) - before; "
-        "print({m.split('.')[0] for m in new} & {'torchvision', 'matplotlib', 'd2l', 'tqdm', 'IPython'})"
+        "print({m.split('.')[0] for m in new} & {'torchvision', 'matplotlib', 'd2l', 'tqdm', 'IPython', 'pandas'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -4,12 +4,10 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch.nn import functional as F
@@ -24,14 +22,7 @@ Row = tuple[str, float, float, str]  # what, seconds of each side, the limit
 
 def interleaved(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Call each side in turn, `rounds` times over, after one call to warm up; return the median seconds."""
-    times = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return {name: median(t) for name, t in times.items()}
+    return dict(zip(sides, bench_layers.medians(list(sides.values()), rounds, warm_up=1), strict=True))
 
 
 def epoch_rows() -> list[Row]:

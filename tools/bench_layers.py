@@ -8,14 +8,14 @@ operation waits for the slowest thread, and on a busy machine that waiting is wh
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 import d2lnorm
 
-__all__ = ["Row", "rows"]
+__all__ = ["Row", "medians", "rows"]
 
 SHAPES = [(256, 6, 24, 24), (256, 16, 8, 8), (64, 64, 56, 56)]
 Row = tuple[str, str, float, float, float, float]  # what, shape, torch.nn's ms, our ms, ratio, the limit
@@ -87,17 +87,21 @@ def _epoch(norm: str) -> Callable[[], None]:
     return epoch
 
 
-def _medians(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
-    """Median milliseconds of each, measured in turn."""
-    for run in candidates * 2:  # the first calls allocate
-        run()
+def medians(candidates: Sequence[Callable[[], object]], rounds: int, warm_up: int = 2) -> list[float]:
+    """Median seconds of each, measured in turn, after `warm_up` calls of each: the first calls allocate."""
     times: list[list[float]] = [[] for _ in candidates]
-    for _ in range(rounds):
+    for number in range(-warm_up, rounds):
         for run, seconds in zip(candidates, times, strict=True):
             start = time.perf_counter()
             run()
-            seconds.append(time.perf_counter() - start)
-    return [1e3 * statistics.median(seconds) for seconds in times]
+            if number >= 0:
+                seconds.append(time.perf_counter() - start)
+    return [statistics.median(seconds) for seconds in times]
+
+
+def _medians(candidates: list[Callable[[], None]], rounds: int) -> list[float]:
+    """`medians` in milliseconds."""
+    return [1e3 * seconds for seconds in medians(candidates, rounds)]
 
 
 def main(arguments: list[str] | None = None) -> None:
