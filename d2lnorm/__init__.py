@@ -1,6 +1,7 @@
 """d2lnorm: normalization layers from scratch, and what the course's notebooks share.
 
-Everything public is importable from here; each name's module holds one concept. The classes named as in
+The layers, the data and the training are importable from here; what the notebooks are furnished with (`plotting`,
+`tables`, `verdicts`, `spread`, `exercises`) from its modules. Each module holds one concept. The classes named as in
 `torch.nn` stand in for their namesakes there; `BatchNorm`, with `batch_norm`, is the book's.
 """
 

@@ -62,6 +62,17 @@ class Batches:
         X, y = (t.to(device) for t in self.dataset.tensors)
         return Batches(X, y, self.batch_size, self.shuffle)
 
+    def first(self, examples: int, batch_size: int | None = None) -> "Batches":
+        """Return the batches of the first `examples` examples, for experiments that need not see them all.
+
+        Raises:
+            ValueError: there are not as many, or batch_size (None: the same) is no positive integer.
+        """
+        if not 1 <= examples <= len(self.dataset):
+            raise ValueError(f"examples must lie between 1 and {len(self.dataset)}, but is {examples}")
+        X, y = (t[:examples] for t in self.dataset.tensors)
+        return Batches(X, y, self.batch_size if batch_size is None else batch_size, self.shuffle)
+
     def __repr__(self) -> str:
         X, _ = self.dataset.tensors
         examples = f"{len(X):,} examples of shape {tuple(X.shape[1:])} on {X.device}"

@@ -3,12 +3,13 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from io import BytesIO
+from statistics import fmean
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-__all__ = ["COLORS", "figure", "line", "new_axes", "show"]
+__all__ = ["COLORS", "band", "figure", "line", "new_axes", "show"]
 
 # Okabe and Ito's palette, the yellow left out (too light on white), blue and vermilion first.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,6 +46,20 @@ def line(ax: Axes, x: Sequence[float], y: Sequence[float], number: int, **plot) 
         "markersize": 4,
     }
     return ax.plot(x, y, **(look | plot))[0]
+
+
+def band(ax: Axes, x: Sequence[float], runs: Sequence[Sequence[float]], number: int, **plot) -> Line2D:
+    """Draw the mean of several runs as a `line`, on a band from the lowest run to the highest, and return the line.
+
+    Raises:
+        ValueError: the runs differ in length from x.
+    """
+    points = list(zip(*runs, strict=True))
+    if len(points) != len(x):
+        raise ValueError(f"every run must have the {len(x)} values of x, but they have {len(points)}")
+    low, high = [min(p) for p in points], [max(p) for p in points]
+    ax.fill_between(x, low, high, color=COLORS[number % len(COLORS)], alpha=0.2, linewidth=0)
+    return line(ax, x, [fmean(p) for p in points], number, **plot)
 
 
 def show(ax: Axes, alt: str) -> None:
