@@ -37,7 +37,7 @@ NUMBERS = {
     "W3": [6.5, 10.5, 17.25, 19.7143, -1.3242, -1.0835, -0.8427, -0.6019, 1.3242, 0.65, 1.05, 2.8714],
     "W4": [0.375, 0.6919, 0.9918, 0.5109, -1.6530, 0.1503],
     "W5": [0, 2],
-    "W6": [1],
+    "W6": [],  # random ones
     "W7": [0.1, 0.19, 0.271],
     "W9": [4.54e-05],
 }
@@ -149,7 +149,10 @@ def test_worked_numbers_come_out_by_hand_from_scratch_and_by_torch(row, way):
     name = next(n for n, rows in TAUGHT.items() if row in rows.split())
     cells = code_cells(name, row, way)
     assert cells, f"{name} has no cell tagged {row} and {way}"
-    assert any(asserts(c) for c in cells), f"{name} asserts nothing of {row} in its cells tagged {way}"
+    defined = [node for c in code_cells(name, row) for node in ast.parse(c.source).body if hasattr(node, "name")]
+    helpers = {node.name for node in defined if "assert" in ast.unparse(node)}
+    asserted = any(asserts(c) or any(calls(c, h) for h in helpers) for c in cells)
+    assert asserted, f"{name} asserts nothing of {row} in its cells tagged {way}"
     shown = "\n".join(text_of(c) for c in cells if is_compared(c))
     found = [float(n) for n in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", shown)]
     for number in NUMBERS[row] + ONLY_IN.get((row, way), []):
