@@ -72,7 +72,7 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     expect_close(
         gradient, truth, "the gradient", {"mean and variance depend on X, too: keep them in the graph": stopped}
     )
-    return "right axes, the biased variance, eps under the root, precise, differentiable, and X is left alone."
+    return "right axes, the biased variance, precise, differentiable, and X is left alone."
 
 
 def _standardized(X: Tensor, eps: float, detached: bool = False) -> Tensor:
@@ -145,7 +145,7 @@ def check_merge_statistics(merge_statistics: Callable) -> str:
     precise = "it is lost in rounding; square distances from the common mean, instead of E[x²] - E[x]²"
     fine = torch.is_tensor(var) and torch.allclose(var, torch.tensor([4.75]), atol=1e-2)
     expect(fine, f"the variance with means around 10,000 in float32 is not right: {precise}.")
-    return "right for batches of different sizes, from nothing on, and precise where the means are large."
+    return "right for any sizes, from nothing on, and precise for large means."
 
 
 def _statistics(X: Tensor) -> tuple[int, Tensor, Tensor]:
