@@ -35,11 +35,11 @@ def check_class_means(class_means: Callable) -> str:
             [part.mean(dim=0) for part in X.split(y.bincount().tolist())]
         ),
     }
-    expect_close(got, sums / sizes, "the mean images", mistakes)
+    expect_close(got, sums / sizes, "the result", mistakes)
 
     X = X[:, :1].double()
     got = class_means(X, 2 - y, 3)
-    expect_close(got, (sums / sizes)[:, :1].flip(0).double(), "the mean images of one channel in float64")
+    expect_close(got, (sums / sizes)[:, :1].flip(0).double(), "the result for one channel in float64")
     return "right for classes of different sizes, in any order, for any number of channels."
 
 
@@ -75,8 +75,8 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     return "right axes, the biased variance, precise, differentiable, and X is left alone."
 
 
-def _standardized(X: Tensor, eps: float, detached: bool = False) -> Tensor:
-    var, mean = torch.var_mean(X.detach() if detached else X, dim=(0, 2, 3), keepdim=True, correction=0)
+def _standardized(X: Tensor, eps: float, detached: bool = False, dim: tuple[int, ...] = (0, 2, 3)) -> Tensor:
+    var, mean = torch.var_mean(X.detach() if detached else X, dim=dim, keepdim=True, correction=0)
     return (X - mean) / (var + eps).sqrt()
 
 
@@ -88,11 +88,20 @@ def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
     along_width = "statistics of shape (C,) were broadcast along the width; keepdim=True keeps one for each channel"
     n_minus_1 = "the variance was divided by n - 1; correction=0 divides by n"
     both = X - mean  # the mean along the width, then statistics of what is left
-    image_var, image_mean = torch.var_mean(X, dim=(2, 3), keepdim=True, correction=0)
+    wrong_axes = {
+        "each image has its own statistics; average over the batch axis 0, too": (2, 3),
+        "each image has its own statistics; average over axis 0, and not over the channels' axis 1": (1, 2, 3),
+        "each pixel has its own statistics; average over the axes 2 and 3, too": (0,),
+        "all channels share one mean and variance; leave axis 1 out of dim": (0, 1, 2, 3),
+    }
     return {
         along_width: (X - mean) / (var + eps).sqrt(),
         f"{along_width}. And {n_minus_1}": (X - mean) / (unbiased + eps).sqrt(),
-        f"{along_width} (mean and deviation, one after the other)": both / (both.var(dim=axes) + eps).sqrt(),
+        f"{along_width} (the mean, then the variance of the rest)": both / (both.var(axes, correction=0) + eps).sqrt(),
+        f"{along_width} (the mean, then the variance of the rest). And {n_minus_1}": both
+        / (both.var(axes) + eps).sqrt(),
+        f"{along_width} (the mean)": both / (both.var(axes, correction=0, keepdim=True) + eps).sqrt(),
+        f"{along_width} (the mean). And {n_minus_1}": both / (both.var(axes, keepdim=True) + eps).sqrt(),
         f"{along_width} (of the mean)": (X - mean) / (kept_var + eps).sqrt(),
         f"{along_width} (of the variance)": (X - kept_mean) / (var + eps).sqrt(),
         f"{along_width} (of the variance). And {n_minus_1}": (X - kept_mean) / (unbiased + eps).sqrt(),
@@ -100,10 +109,7 @@ def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
         "eps was added to the root; it belongs under it, to the variance": (X - kept_mean) / (kept_var.sqrt() + eps),
         "eps was left out": (X - kept_mean) / kept_var.sqrt(),
         "it was divided by the variance; take its root": (X - kept_mean) / (kept_var + eps),
-        "each image has its own statistics; average over the batch axis 0, too": (X - image_mean)
-        / (image_var + eps).sqrt(),
-        "all channels share one mean and variance; leave axis 1 out of dim": (X - X.mean())
-        / (X.var(correction=0) + eps).sqrt(),
+        **{name: _standardized(X, eps, dim=dim) for name, dim in wrong_axes.items()},
     }
 
 
@@ -130,6 +136,8 @@ def check_merge_statistics(merge_statistics: Callable) -> str:
         f"the batches were not weighed by their sizes, and {between}": (a[2] + b[2]) / 2,
         "the batches were not weighed by their sizes": (a[2] + b[2]) / 2 + (squared[0] + squared[1]) / 2,
         "it is the unbiased variance; divide by n, not by n - 1": both.var(dim=0),
+        "it is the standard deviation; leave out the root": truth_var.sqrt(),
+        "it is the sum of the squared distances; divide it by n": 6 * truth_var,
         "the squared distances between the means were not weighed by the sizes": within + (squared[0] + squared[1]) / 2,
         "the full distance between the means was added; its weight is n_a n_b / n²": within + (a[1] - b[1]) ** 2,
     }
@@ -141,7 +149,7 @@ def check_merge_statistics(merge_statistics: Callable) -> str:
 
     means, variances = torch.tensor([10_000.0, 10_004.0]), torch.tensor([1.0, 2.0])
     _, mean, var = _three(merge_statistics(4, means[:1], variances[:1], 12, means[1:], variances[1:]))
-    expect_close(mean, torch.tensor([10_003.0]), "the mean around 10,000 in float32")
+    expect_close(mean, torch.tensor([10_003.0]), "the mean around 10,000 in float32", rtol=1e-6)
     precise = "it is lost in rounding; square distances from the common mean, instead of E[x²] - E[x]²"
     fine = torch.is_tensor(var) and torch.allclose(var, torch.tensor([4.75]), atol=1e-2)
     expect(fine, f"the variance with means around 10,000 in float32 is not right: {precise}.")

@@ -106,6 +106,26 @@ def no_keepdim_of_var(X, eps=1e-5):
     return X / (X.var(dim=AXES, correction=0) + eps).sqrt()
 
 
+def in_turn(correction, keepdim):
+    """The mean along the width, then the variance of what is left."""
+
+    def answer(X, eps=1e-5):
+        X = X - X.mean(dim=AXES)
+        return X / (X.var(dim=AXES, correction=correction, keepdim=keepdim) + eps).sqrt()
+
+    return answer
+
+
+def over(*dim):
+    """Statistics over other axes."""
+
+    def answer(X, eps=1e-5):
+        var, mean = torch.var_mean(X, dim=dim, keepdim=True, correction=0)
+        return (X - mean) / (var + eps).sqrt()
+
+    return answer
+
+
 def only_in_place(X, eps=1e-5):
     var, mean = torch.var_mean(X, dim=AXES, keepdim=True, correction=0)
     X -= mean
@@ -215,6 +235,11 @@ ANSWERS = {
             "as shipped": (as_shipped, "X is changed by the call"),
             "two bugs": (two_bugs, "broadcast along the width"),
             "no keepdim": (no_keepdim, "broadcast along the width"),
+            "no keepdim, in turn": (in_turn(0, False), "broadcast along the width"),
+            "no keepdim of mean, in turn": (in_turn(0, True), "broadcast along the width"),
+            "no keepdim of mean and unbiased": (in_turn(1, True), "divided by n - 1"),
+            "one for each image": (over(1, 2, 3), "not over the channels' axis 1"),
+            "one for each pixel": (over(0), "average over the axes 2 and 3"),
             "no keepdim of mean": (no_keepdim_of_mean, "broadcast along the width"),
             "no keepdim of var": (no_keepdim_of_var, "broadcast along the width"),
             "only in place": (only_in_place, "X is changed by the call"),
@@ -262,6 +287,8 @@ ANSWERS = {
                 ),
                 "it is the unbiased variance",
             ),
+            "standard deviation": (merged_with(var=lambda *args: merge(*args[:6])[2].sqrt()), "leave out the root"),
+            "sum of squares": (merged_with(var=lambda *args: 6 * merge(*args[:6])[2]), "divide it by n"),
             "full distance": (
                 merged_with(
                     var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (n_a * v_a + n_b * v_b) / (n_a + n_b) + (m_a - m_b) ** 2
