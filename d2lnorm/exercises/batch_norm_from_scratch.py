@@ -1,0 +1,220 @@
+"""Checks of the exercises in notebook 02, batch normalization from scratch."""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from d2lnorm.exercises.feedback import exercise, expect, expect_close
+
+__all__ = ["check_my_batch_norm", "check_my_batch_norm_backward", "check_my_normalize"]
+__all__ += ["check_my_statistics", "check_my_test"]
+
+UNBIASED = "the batch was normalized with the unbiased variance; divide by n, not by n - 1"
+OUTSIDE = "eps was added outside the root"
+NO_EPS = "eps was left out, or is not the one that was given"
+NO_ROOT = "it was divided by the variance; take its root"
+ONE_PASS = "the variance is E[x²] - E[x]², which cancels in float32 when the mean is 1e4; take the deviations first"
+CONSTANT = "mean and variance were treated as constants (no_grad or detach), so their part of the gradient is lost"
+FORGOTTEN = "each sample was normalized by itself: the batch axis was forgotten"
+ORDER = "beta was added before gamma was applied"
+IN_PLACE = "an argument was changed in place; make a new tensor"
+FAR = f"(with a mean of 1e4 in float32; perhaps {ONE_PASS})"
+MODE = "the mode is the argument `training`, not whether gradients are recorded (is_grad_enabled)"
+WRONG_WAY = "the momentum is the wrong way round; PyTorch's is the weight of the new value"
+BIASED = "it moved with the biased variance; PyTorch takes the unbiased one"
+
+
+def _axes(X: Tensor) -> list[int]:
+    return [axis for axis in range(X.dim()) if axis != 1]
+
+
+def _wide(t: Tensor, X: Tensor) -> Tensor:
+    return t.view([1, -1] + [1] * (X.dim() - 2))
+
+
+def _textbook(X: Tensor, gamma: Tensor, beta: Tensor, eps: float, slip: str = "") -> Tensor:
+    """Batch norm in training by its formulas, with one slip; with none it is right."""
+    given, X, axes = X, X.clone(), _axes(X)[1:] or [1] if slip == FORGOTTEN else _axes(X)
+    mean = X.mean(axes, keepdim=True)
+    var = X.var(axes, correction=int(slip == UNBIASED), keepdim=True)
+    if slip == ONE_PASS:
+        var = X.square().mean(axes, keepdim=True) - mean.square()
+    if slip == CONSTANT:
+        mean, var = mean.detach(), var.detach()
+    roots = {OUTSIDE: lambda: var.sqrt() + eps, NO_EPS: lambda: (var + 1e-5).sqrt(), NO_ROOT: lambda: var + eps}
+    X_hat = (X - mean) / roots.get(slip, lambda: (var + eps).sqrt())()
+    if slip == IN_PLACE:
+        given.data.copy_(X_hat.detach())
+    gamma, beta = _wide(gamma, X), _wide(beta, X)
+    return (X_hat + beta) * gamma if slip == ORDER else X_hat * gamma + beta
+
+
+def _numbers(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _three(results: object, names: str = "(Y, running_mean, running_var)") -> tuple[Tensor, ...]:
+    right = isinstance(results, tuple | list) and len(results) == 3 and all(isinstance(t, Tensor) for t in results)
+    expect(right, f"it must return three tensors, {names}.")
+    return tuple(results)
+
+
+@exercise
+def check_my_normalize(answer: Callable) -> str:
+    """Exercise 1: `answer(rows, eps)` normalizes the columns of a list of lists."""
+    rows = [[1.0, 5.0, 2.0], [2.0, 5.0, -1.0], [4.5, 5.0, 0.5], [3.0, 5.0, 1.0]]
+    given = [list(row) for row in rows]
+    got = answer(given, 0.5)
+    expect(given == rows, "it changed the table it was given; build a new list.")
+    table = isinstance(got, list) and [isinstance(row, list) and len(row) for row in got] == [3] * 4
+    expect(table, "the result must be a list of 4 rows, lists of 3 numbers.")
+    X = torch.tensor(rows, dtype=torch.float64)
+    neutral = torch.ones(3).double(), torch.zeros(3).double(), 0.5
+    mistakes = {slip: _textbook(X, *neutral, slip) for slip in (UNBIASED, OUTSIDE, NO_EPS, NO_ROOT)}
+    mistakes["the rows were normalized, not the columns"] = F.layer_norm(X, (3,), eps=0.5)
+    expect_close(torch.tensor(got, dtype=torch.float64), _textbook(X, *neutral), "the table", mistakes)
+    far = [row[0] for row in answer([[1e9 + 1.0], [1e9 + 2.0], [1e9 + 3.0]], 0.5)]
+    side = 1 / math.sqrt(2 / 3 + 0.5)
+    close = all(abs(y - e) < 1e-3 for y, e in zip(far, (-side, 0, side), strict=True))
+    expect(close, "with a mean of 1e9 it is off. Is it E[x²] - E[x]²? Take the deviations from the mean first.")
+    return "columns, biased variance, eps inside the root, and a mean of 1e9 are right."
+
+
+@exercise
+def check_my_batch_norm(answer: Callable) -> str:
+    """Exercise 2: `answer(X, weight, bias, running_mean, running_var, training, momentum, eps)` does as PyTorch."""
+    for shape in ((3, 2), (2, 3, 2), (2, 3, 1, 2), (2, 2, 1, 2, 1)):
+        _check_shape(answer, shape)
+    X, ones, zeros = 1e4 + _numbers(4, 8, 2, 2).float(), torch.ones(2), torch.zeros(2)
+    Y = _three(answer(X, ones, zeros, zeros, ones, True, 0.1, 1e-5))[0]
+    truth = F.batch_norm(X.double(), None, None, training=True).float()
+    expect_close(Y, truth, f"{FAR} Y", rtol=0, atol=0.02)
+    meta = [t.to("meta") for t in (X, ones, zeros, zeros, ones)]
+    try:
+        devices = {t.device.type for t in answer(*meta, True, 0.1, 1e-5)}
+    except (RuntimeError, NotImplementedError) as error:
+        devices = str(error).splitlines()[0][:150]
+    expect(devices == {"meta"}, f"it must stay on X's device: make new tensors there ({devices}).")
+    return "2 to 5 axes, both modes, gradients, both running statistics and a mean of 1e4 agree with PyTorch."
+
+
+def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3, eps: float = 0.5) -> None:
+    X, (weight, bias, old_mean) = 2 + _numbers(0, *shape), _numbers(1, 3, shape[1])
+    old_var, n = _numbers(2, shape[1]).square() + 0.3, X.numel() // shape[1]
+    given = [t.clone().requires_grad_() for t in (X, weight, bias)] + [old_mean.clone(), old_var.clone()]
+    with torch.enable_grad():
+        trained, evaluated = (_three(answer(*given, mode, momentum, eps)) for mode in (True, False))
+    with torch.no_grad():
+        silent = _three(answer(*given, True, momentum, eps))
+    expect(all(map(torch.equal, given, (X, weight, bias, old_mean, old_var))), f"{IN_PLACE}.")
+    right, stale = _textbook(X, weight, bias, eps), F.batch_norm(X, old_mean, old_var, weight, bias, False, 0, eps)
+    mistakes = {slip: _textbook(X, weight, bias, eps, slip) for slip in (UNBIASED, OUTSIDE, NO_EPS, FORGOTTEN, ORDER)}
+    mistakes["weight and bias were not applied"] = _textbook(X, weight * 0 + 1, bias * 0, eps)
+    mistakes["in training the batch's own statistics normalize, not the running ones"] = stale
+    expect_close(trained[0], right, f"in training, Y for X of shape {shape}", mistakes)
+    expect_close(evaluated[0], stale, f"without training, Y for X of shape {shape}", {MODE: right})
+    expect_close(silent[0], right, "in training under no_grad, Y", {MODE: stale})
+    mean, var = X.mean(_axes(X)), X.var(_axes(X), correction=0)
+    for i, name, old, new in ((1, "running_mean", old_mean, mean), (2, "running_var", old_var, var * n / (n - 1))):
+        expect(not trained[i].requires_grad, f"{name} keeps the autograd graph (deepcopy will fail); detach it.")
+        moved = (1 - momentum) * old + momentum * new
+        mistakes = {WRONG_WAY: momentum * old + (1 - momentum) * new, "it was not moved": old}
+        mistakes[BIASED] = (1 - momentum) * old + momentum * var
+        expect_close(trained[i], moved, f"after training, {name}", mistakes)
+        expect_close(silent[i], moved, f"after training under no_grad, {name}", {MODE: old})
+        expect_close(evaluated[i], old, f"without training, {name}", {MODE: moved})
+    expect(trained[0].requires_grad, f"no gradient reaches X. Perhaps {CONSTANT}.")
+    dY, inputs = _numbers(3, *shape), given[:3]
+    got = torch.autograd.grad(trained[0], inputs, dY, allow_unused=True)
+    for grad, name, *truths in zip(got, ("X", "weight", "bias"), *_gradients(inputs, dY, eps), strict=True):
+        expect(grad is not None, f"no gradient reaches {name}: was it detached?")
+        expect_close(grad, truths[0], f"the gradient of {name}", {CONSTANT: truths[1]})
+
+
+def _gradients(inputs: list[Tensor], dY: Tensor, eps: float) -> list[tuple[Tensor, ...]]:
+    """The right gradients, and those with the statistics as constants."""
+    with torch.enable_grad():
+        return [torch.autograd.grad(_textbook(*inputs, eps, slip), inputs, dY) for slip in ("", CONSTANT)]
+
+
+RIGHT_VERSIONS = {
+    "F.batch_norm itself": lambda X, g, b, eps: F.batch_norm(X, None, None, g, b, True, 0.0, eps),
+    "the formulas, line by line": _textbook,
+    "computed in float64, then rounded": lambda X, g, b, eps: _textbook(X.double(), g, b, eps).to(X.dtype),
+}
+WRONG_VERSIONS = (UNBIASED, OUTSIDE, ONE_PASS, CONSTANT, FORGOTTEN, ORDER, IN_PLACE)
+
+
+@exercise
+def check_my_test(answer: Callable) -> str:
+    """Exercise 3: `answer(f)` tells right implementations of batch norm from wrong ones."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        for name, f in RIGHT_VERSIONS.items():
+            expect(bool(answer(f)), f"it rejects a right version ({name}). Is the tolerance too small for float32?")
+        for slip in WRONG_VERSIONS:
+            caught = not answer(partial(_textbook, slip=slip))
+            expect(caught, f"it lets a wrong version pass. Its mistake: {slip}.")
+    return f"{len(RIGHT_VERSIONS)} right versions pass it, and it catches all {len(WRONG_VERSIONS)} wrong ones."
+
+
+@exercise
+def check_my_batch_norm_backward(answer: Callable) -> str:
+    """Exercise 4: `answer(dY, Y, gamma, beta, var, eps)` is the backward pass of batch norm, without X."""
+    for shape in ((3, 2), (2, 3, 2, 2)):
+        X, (gamma, beta), dY = _numbers(5, *shape), _numbers(6, 2, shape[1]), _numbers(7, *shape)
+        var, n = X.var(_axes(X), correction=0), X.numel() // shape[1]
+        inputs = [t.clone().requires_grad_() for t in (X, gamma, beta)]
+        (dX, dgamma, dbeta), (constant, *_) = _gradients(inputs, dY, 0.5)
+        Y = _textbook(X, gamma, beta, 0.5)
+        given = [t.clone() for t in (dY, Y, gamma, beta, var)]
+        got = _three(answer(*given, 0.5), "(dX, dgamma, dbeta)")
+        expect(all(map(torch.equal, given, (dY, Y, gamma, beta, var))), f"{IN_PLACE}.")
+        expect_close(got[2], dbeta, "dbeta", {"it is the mean; dbeta is the sum": dbeta / n})
+        mistakes = {"it is the mean; dgamma is the sum": dgamma / n, "Y was taken for x-hat": (dY * Y).sum(_axes(Y))}
+        expect_close(got[1], dgamma, "dgamma", mistakes)
+        scale = _wide(gamma * (var + 0.5).rsqrt(), X)
+        mean, along = _wide(dbeta, X) / n, _wide(dgamma, X) / n * (Y - _wide(beta, X)) / _wide(gamma, X)
+        expect_close(got[0], dX, "dX", {
+            CONSTANT: constant,
+            "only the mean was taken off; the part along x-hat is missing": scale * (dY - mean),
+            "n counts the pixels, not only the samples": scale * (dY - (mean + along) * n / shape[0]),
+            "gamma is missing: the gradient for x-hat is gamma times dY": dX / _wide(gamma, X),
+            NO_EPS: dX * _wide(((var + 0.5) / var).sqrt(), X),
+        })  # fmt: skip
+    return "all three gradients agree with autograd's, for tables and images, and X was not needed."
+
+
+@exercise
+def check_my_statistics(answer: Callable) -> str:
+    """Exercise 5: `answer(chunks)` has the mean and variance of a stream, in one walk and little memory."""
+    for shift, lengths in ((0.0, (3, 1, 5, 2)), (1e4, (1, 7, 300, 2, 90))):
+        X = (shift + _numbers(8, sum(lengths), 2) * torch.tensor([1.0, 3.0])).float()
+        X[: lengths[0]] += 4  # the chunks differ in their mean
+        results = answer(_stream(X.split(lengths)))
+        expect(isinstance(results, tuple | list) and len(results) == 2, "it must return two tensors, (mean, var).")
+        X, parts, weights = X.double(), X.double().split(lengths), torch.tensor(lengths).double() / sum(lengths)
+        plain = torch.stack([part.mean(0) for part in parts]).mean(0)
+        mistakes = {"the chunks differ in length: weigh their means by it": plain}
+        expect_close(results[0], X.mean(0).float(), "the mean", mistakes, rtol=1e-6, atol=1e-3)
+        within = weights @ torch.stack([part.var(0, correction=0) for part in parts])
+        mistakes = {"it was divided by n - 1, but the biased variance is asked for": X.var(0)}
+        mistakes["it has the spread within the chunks, not the distance between their means"] = within
+        name = f"{FAR} the variance" if shift else "the variance"
+        expect_close(results[1], X.var(0, correction=0).float(), name, mistakes, rtol=1e-3, atol=2e-3)
+    return "one walk, no chunk kept, chunks of any length, and float32 with a mean of 1e4 are right."
+
+
+def _stream(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    given = []
+    for part in parts:
+        alive = sum(chunk() is not None for chunk in given)  # the loop's own, and perhaps the one before
+        expect(alive <= 2, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
+        chunk = part.clone()
+        given.append(weakref.ref(chunk))
+        yield chunk
+        del chunk
