@@ -1,9 +1,7 @@
 """Checks of the exercises in notebook 02, batch normalization from scratch."""
 
-import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -25,12 +23,6 @@ ORDER = "beta was added before gamma was applied"
 IN_PLACE = "an argument was changed in place; make a new tensor"
 FAR = f"(with a mean of 1e4 in float32; perhaps {ONE_PASS})"
 MODE = "the mode is the argument `training`, not whether gradients are recorded (is_grad_enabled)"
-WRONG_WAY = "the momentum is the wrong way round; PyTorch's is the weight of the new value"
-BIASED = "it moved with the biased variance; PyTorch takes the unbiased one"
-
-
-def _axes(X: Tensor) -> list[int]:
-    return [axis for axis in range(X.dim()) if axis != 1]
 
 
 def _wide(t: Tensor, X: Tensor) -> Tensor:
@@ -39,13 +31,13 @@ def _wide(t: Tensor, X: Tensor) -> Tensor:
 
 def _textbook(X: Tensor, gamma: Tensor, beta: Tensor, eps: float, slip: str = "") -> Tensor:
     """Batch norm in training by its formulas, with one slip; with none it is right."""
-    given, X, axes = X, X.clone(), _axes(X)[1:] or [1] if slip == FORGOTTEN else _axes(X)
+    given, X, inner = X, X.clone(), list(range(2, X.dim()))
+    axes = inner or [1] if slip == FORGOTTEN else [0, *inner]
     mean = X.mean(axes, keepdim=True)
     var = X.var(axes, correction=int(slip == UNBIASED), keepdim=True)
     if slip == ONE_PASS:
         var = X.square().mean(axes, keepdim=True) - mean.square()
-    if slip == CONSTANT:
-        mean, var = mean.detach(), var.detach()
+    mean, var = (mean.detach(), var.detach()) if slip == CONSTANT else (mean, var)
     roots = {OUTSIDE: lambda: var.sqrt() + eps, NO_EPS: lambda: (var + 1e-5).sqrt(), NO_ROOT: lambda: var + eps}
     X_hat = (X - mean) / roots.get(slip, lambda: (var + eps).sqrt())()
     if slip == IN_PLACE:
@@ -67,21 +59,17 @@ def _three(results: object, names: str = "(Y, running_mean, running_var)") -> tu
 @exercise
 def check_my_normalize(answer: Callable) -> str:
     """Exercise 1: `answer(rows, eps)` normalizes the columns of a list of lists."""
-    rows = [[1.0, 5.0, 2.0], [2.0, 5.0, -1.0], [4.5, 5.0, 0.5], [3.0, 5.0, 1.0]]
-    given = [list(row) for row in rows]
-    got = answer(given, 0.5)
-    expect(given == rows, "it changed the table it was given; build a new list.")
+    X = torch.tensor([[1, 5, 2], [2, 5, -1], [4.5, 5, 0.5], [3, 5, 1]]).double() + torch.tensor([0, 0, 1e9]).double()
+    got = answer(given := X.tolist(), 0.5)
+    expect(given == X.tolist(), "it changed the table it was given; build a new list.")
     table = isinstance(got, list) and [isinstance(row, list) and len(row) for row in got] == [3] * 4
     expect(table, "the result must be a list of 4 rows, lists of 3 numbers.")
-    X = torch.tensor(rows, dtype=torch.float64)
-    neutral = torch.ones(3).double(), torch.zeros(3).double(), 0.5
-    mistakes = {slip: _textbook(X, *neutral, slip) for slip in (UNBIASED, OUTSIDE, NO_EPS, NO_ROOT)}
-    mistakes["the rows were normalized, not the columns"] = F.layer_norm(X, (3,), eps=0.5)
-    expect_close(torch.tensor(got, dtype=torch.float64), _textbook(X, *neutral), "the table", mistakes)
-    far = [row[0] for row in answer([[1e9 + 1.0], [1e9 + 2.0], [1e9 + 3.0]], 0.5)]
-    side = 1 / math.sqrt(2 / 3 + 0.5)
-    close = all(abs(y - e) < 1e-3 for y, e in zip(far, (-side, 0, side), strict=True))
-    expect(close, "with a mean of 1e9 it is off. Is it E[x²] - E[x]²? Take the deviations from the mean first.")
+    neutral, got = (torch.ones(3).double(), torch.zeros(3).double(), 0.5), torch.tensor(got, dtype=torch.float64)
+    mistakes = {slip: _textbook(X, *neutral, slip)[:, :2] for slip in (UNBIASED, OUTSIDE, NO_EPS, NO_ROOT)}
+    mistakes["the rows were normalized, not the columns"] = F.layer_norm(X, (3,), eps=0.5)[:, :2]
+    expect_close(got[:, :2], _textbook(X, *neutral)[:, :2], "the table", mistakes)
+    name = "the column with a mean of 1e9 (is it E[x²] - E[x]²? Take the deviations from the mean first)"
+    expect_close(got[:, 2], _textbook(X, *neutral)[:, 2], name, atol=1e-3)
     return "columns, biased variance, eps inside the root, and a mean of 1e9 are right."
 
 
@@ -92,8 +80,7 @@ def check_my_batch_norm(answer: Callable) -> str:
         _check_shape(answer, shape)
     X, ones, zeros = 1e4 + _numbers(4, 8, 2, 2).float(), torch.ones(2), torch.zeros(2)
     Y = _three(answer(X, ones, zeros, zeros, ones, True, 0.1, 1e-5))[0]
-    truth = F.batch_norm(X.double(), None, None, training=True).float()
-    expect_close(Y, truth, f"{FAR} Y", rtol=0, atol=0.02)
+    expect_close(Y, F.batch_norm(X.double(), None, None, training=True).float(), f"{FAR} Y", rtol=0, atol=0.02)
     meta = [t.to("meta") for t in (X, ones, zeros, zeros, ones)]
     try:
         devices = {t.device.type for t in answer(*meta, True, 0.1, 1e-5)}
@@ -119,13 +106,13 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
     expect_close(trained[0], right, f"in training, Y for X of shape {shape}", mistakes)
     expect_close(evaluated[0], stale, f"without training, Y for X of shape {shape}", {MODE: right})
     expect_close(silent[0], right, "in training under no_grad, Y", {MODE: stale})
-    mean, var = X.mean(_axes(X)), X.var(_axes(X), correction=0)
+    var, mean = torch.var_mean(X.transpose(0, 1).flatten(1), 1, correction=0)
     for i, name, old, new in ((1, "running_mean", old_mean, mean), (2, "running_var", old_var, var * n / (n - 1))):
         expect(not trained[i].requires_grad, f"{name} keeps the autograd graph (deepcopy will fail); detach it.")
         moved = (1 - momentum) * old + momentum * new
-        mistakes = {WRONG_WAY: momentum * old + (1 - momentum) * new, "it was not moved": old}
-        mistakes[BIASED] = (1 - momentum) * old + momentum * var
-        expect_close(trained[i], moved, f"after training, {name}", mistakes)
+        mistakes = {"the momentum is the wrong way round, it weighs the new value": new + momentum * (old - new)}
+        mistakes["it moved with the biased variance; PyTorch takes the unbiased one"] = old + momentum * (var - old)
+        expect_close(trained[i], moved, f"after training, {name}", mistakes | {"it was not moved": old})
         expect_close(silent[i], moved, f"after training under no_grad, {name}", {MODE: old})
         expect_close(evaluated[i], old, f"without training, {name}", {MODE: moved})
     expect(trained[0].requires_grad, f"no gradient reaches X. Perhaps {CONSTANT}.")
@@ -137,29 +124,25 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
 
 
 def _gradients(inputs: list[Tensor], dY: Tensor, eps: float) -> list[tuple[Tensor, ...]]:
-    """The right gradients, and those with the statistics as constants."""
-    with torch.enable_grad():
+    with torch.enable_grad():  # the right ones, and those with the statistics as constants
         return [torch.autograd.grad(_textbook(*inputs, eps, slip), inputs, dY) for slip in ("", CONSTANT)]
-
-
-RIGHT_VERSIONS = {
-    "F.batch_norm itself": lambda X, g, b, eps: F.batch_norm(X, None, None, g, b, True, 0.0, eps),
-    "the formulas, line by line": _textbook,
-    "computed in float64, then rounded": lambda X, g, b, eps: _textbook(X.double(), g, b, eps).to(X.dtype),
-}
-WRONG_VERSIONS = (UNBIASED, OUTSIDE, ONE_PASS, CONSTANT, FORGOTTEN, ORDER, IN_PLACE)
 
 
 @exercise
 def check_my_test(answer: Callable) -> str:
     """Exercise 3: `answer(f)` tells right implementations of batch norm from wrong ones."""
+    right = {
+        "F.batch_norm itself": lambda X, gamma, beta, eps: F.batch_norm(X, None, None, gamma, beta, True, 0.0, eps),
+        "the formulas, line by line": _textbook,
+        "computed in float64, then rounded": lambda X, *a, **k: _textbook(X.double(), *a, **k).to(X.dtype),
+    }
+    wrong = UNBIASED, OUTSIDE, ONE_PASS, CONSTANT, FORGOTTEN, ORDER, IN_PLACE
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        for name, f in RIGHT_VERSIONS.items():
+        for name, f in right.items():
             expect(bool(answer(f)), f"it rejects a right version ({name}). Is the tolerance too small for float32?")
-        for slip in WRONG_VERSIONS:
-            caught = not answer(partial(_textbook, slip=slip))
-            expect(caught, f"it lets a wrong version pass. Its mistake: {slip}.")
-    return f"{len(RIGHT_VERSIONS)} right versions pass it, and it catches all {len(WRONG_VERSIONS)} wrong ones."
+        for slip in wrong:
+            expect(not answer(lambda *a, s=slip, **k: _textbook(*a, slip=s, **k)), f"a wrong version passes: {slip}.")
+    return f"{len(right)} right versions pass it, and it catches all {len(wrong)} wrong ones."
 
 
 @exercise
@@ -167,16 +150,15 @@ def check_my_batch_norm_backward(answer: Callable) -> str:
     """Exercise 4: `answer(dY, Y, gamma, beta, var, eps)` is the backward pass of batch norm, without X."""
     for shape in ((3, 2), (2, 3, 2, 2)):
         X, (gamma, beta), dY = _numbers(5, *shape), _numbers(6, 2, shape[1]), _numbers(7, *shape)
-        var, n = X.var(_axes(X), correction=0), X.numel() // shape[1]
-        inputs = [t.clone().requires_grad_() for t in (X, gamma, beta)]
+        var, n = X.transpose(0, 1).flatten(1).var(1, correction=0), X.numel() // shape[1]
+        inputs, Y = [t.clone().requires_grad_() for t in (X, gamma, beta)], _textbook(X, gamma, beta, 0.5)
         (dX, dgamma, dbeta), (constant, *_) = _gradients(inputs, dY, 0.5)
-        Y = _textbook(X, gamma, beta, 0.5)
         given = [t.clone() for t in (dY, Y, gamma, beta, var)]
         got = _three(answer(*given, 0.5), "(dX, dgamma, dbeta)")
         expect(all(map(torch.equal, given, (dY, Y, gamma, beta, var))), f"{IN_PLACE}.")
         expect_close(got[2], dbeta, "dbeta", {"it is the mean; dbeta is the sum": dbeta / n})
-        mistakes = {"it is the mean; dgamma is the sum": dgamma / n, "Y was taken for x-hat": (dY * Y).sum(_axes(Y))}
-        expect_close(got[1], dgamma, "dgamma", mistakes)
+        mistakes = {"Y was taken for x-hat": (dY * Y).transpose(0, 1).flatten(1).sum(1)}
+        expect_close(got[1], dgamma, "dgamma", mistakes | {"it is the mean; dgamma is the sum": dgamma / n})
         scale = _wide(gamma * (var + 0.5).rsqrt(), X)
         mean, along = _wide(dbeta, X) / n, _wide(dgamma, X) / n * (Y - _wide(beta, X)) / _wide(gamma, X)
         expect_close(got[0], dX, "dX", {
@@ -198,10 +180,9 @@ def check_my_statistics(answer: Callable) -> str:
         results = answer(_stream(X.split(lengths)))
         expect(isinstance(results, tuple | list) and len(results) == 2, "it must return two tensors, (mean, var).")
         X, parts, weights = X.double(), X.double().split(lengths), torch.tensor(lengths).double() / sum(lengths)
-        plain = torch.stack([part.mean(0) for part in parts]).mean(0)
-        mistakes = {"the chunks differ in length: weigh their means by it": plain}
+        mistakes = {"weigh the chunks' means by their lengths": torch.stack([p.mean(0) for p in parts]).mean(0)}
         expect_close(results[0], X.mean(0).float(), "the mean", mistakes, rtol=1e-6, atol=1e-3)
-        within = weights @ torch.stack([part.var(0, correction=0) for part in parts])
+        within = weights @ torch.stack([p.var(0, correction=0) for p in parts])
         mistakes = {"it was divided by n - 1, but the biased variance is asked for": X.var(0)}
         mistakes["it has the spread within the chunks, not the distance between their means"] = within
         name = f"{FAR} the variance" if shift else "the variance"
@@ -209,12 +190,10 @@ def check_my_statistics(answer: Callable) -> str:
     return "one walk, no chunk kept, chunks of any length, and float32 with a mean of 1e4 are right."
 
 
-def _stream(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+def _stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
     given = []
     for part in parts:
-        alive = sum(chunk() is not None for chunk in given)  # the loop's own, and perhaps the one before
-        expect(alive <= 2, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
-        chunk = part.clone()
-        given.append(weakref.ref(chunk))
+        given.append(weakref.ref(chunk := part.clone()))
+        alive = sum(old() is not None for old in given)  # this one, the loop's, and perhaps one more
+        expect(alive <= 3, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
         yield chunk
-        del chunk

@@ -241,7 +241,7 @@ ANSWERS = {
             "parameters 1 and 0": (partial(judges, gamma=(1.0, 1.0, 1.0)), "before gamma"),
             "X not looked at": (partial(judges, same=False), "changed in place"),
             "too strict": (partial(judges, tol=1e-9), "rejects a right version"),
-            "says yes": (lambda f: True, "lets a wrong version pass"),
+            "says yes": (lambda f: True, "a wrong version passes"),
             "says no": (lambda f: False, "rejects a right version"),
         },
     ),
@@ -268,7 +268,7 @@ ANSWERS = {
         wrong=all_wrong(
             statistics,
             {
-                "plain means": "weigh their means",
+                "plain means": "weigh the chunks' means",
                 "within": "not the distance between their means",
                 "plain variances": "the variance is not right",
                 "unbiased": "divided by n - 1",
