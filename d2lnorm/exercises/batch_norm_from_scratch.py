@@ -66,7 +66,7 @@ def check_my_normalize(answer: Callable) -> str:
     expect(table, "the result must be a list of 4 rows, lists of 3 numbers.")
     neutral, got = (torch.ones(3).double(), torch.zeros(3).double(), 0.5), torch.tensor(got, dtype=torch.float64)
     mistakes = {slip: _textbook(X, *neutral, slip)[:, :2] for slip in (UNBIASED, OUTSIDE, NO_EPS, NO_ROOT)}
-    mistakes["the rows were normalized, not the columns"] = F.layer_norm(X, (3,), eps=0.5)[:, :2]
+    mistakes["the rows were normalized, or the whole table, not each column"] = F.layer_norm(X, (3,))[:, :2]
     expect_close(got[:, :2], _textbook(X, *neutral)[:, :2], "the table", mistakes)
     name = "the column with a mean of 1e9 (is it E[x²] - E[x]²? Take the deviations from the mean first)"
     expect_close(got[:, 2], _textbook(X, *neutral)[:, 2], name, atol=1e-3)
@@ -158,15 +158,16 @@ def check_my_batch_norm_backward(answer: Callable) -> str:
         expect(all(map(torch.equal, given, (dY, Y, gamma, beta, var))), f"{IN_PLACE}.")
         expect_close(got[2], dbeta, "dbeta", {"it is the mean; dbeta is the sum": dbeta / n})
         mistakes = {"Y was taken for x-hat": (dY * Y).transpose(0, 1).flatten(1).sum(1)}
+        mistakes["beta was not taken off Y"] = dgamma + beta / gamma * dbeta
         expect_close(got[1], dgamma, "dgamma", mistakes | {"it is the mean; dgamma is the sum": dgamma / n})
         scale = _wide(gamma * (var + 0.5).rsqrt(), X)
         mean, along = _wide(dbeta, X) / n, _wide(dgamma, X) / n * (Y - _wide(beta, X)) / _wide(gamma, X)
         expect_close(got[0], dX, "dX", {
-            CONSTANT: constant,
+            CONSTANT: constant, OUTSIDE: dX * _wide((var + 0.5).sqrt() / (var.sqrt() + 0.5), X),
             "only the mean was taken off; the part along x-hat is missing": scale * (dY - mean),
             "n counts the pixels, not only the samples": scale * (dY - (mean + along) * n / shape[0]),
-            "gamma is missing: the gradient for x-hat is gamma times dY": dX / _wide(gamma, X),
-            NO_EPS: dX * _wide(((var + 0.5) / var).sqrt(), X),
+            "the sums were taken; it needs the means of h and of h times x-hat": scale * (dY - (mean + along) * n),
+            NO_EPS: dX * _wide(((var + 0.5) / var).sqrt(), X), "gamma is missing in h": dX / _wide(gamma, X),
         })  # fmt: skip
     return "all three gradients are right, for tables and images, without X."
 
@@ -183,8 +184,7 @@ def check_my_statistics(answer: Callable) -> str:
         mistakes = {"weigh the chunks' means by their lengths": torch.stack([p.mean(0) for p in parts]).mean(0)}
         expect_close(results[0], X.mean(0).float(), "the mean", mistakes, rtol=1e-6, atol=1e-3)
         within = weights @ torch.stack([p.var(0, correction=0) for p in parts])
-        mistakes = {"it was divided by n - 1, but the biased variance is asked for": X.var(0)}
-        mistakes["it has the spread within the chunks, not the distance between their means"] = within
+        mistakes = {"it was divided by n - 1": X.var(0), "it lacks the distance between the chunks' means": within}
         name = f"{FAR} the variance" if shift else "the variance"
         expect_close(results[1], X.var(0, correction=0).float(), name, mistakes, rtol=1e-3, atol=2e-3)
     return "one walk, no chunk kept, any lengths, and a mean of 1e4 in float32 is fine."

@@ -17,6 +17,9 @@ def rows_by_torch(rows, eps):
 
 
 def rows_by_python(rows, eps, slip=""):
+    if slip == "whole table":
+        numbers = iter(rows_by_python([[x] for row in rows for x in row], eps))
+        return [[next(numbers)[0] for _ in row] for row in rows]
     if slip == "rows":
         return [[y for (y,) in rows_by_python([[x] for x in row], eps)] for row in rows]
     columns = []
@@ -124,7 +127,8 @@ def backward(dY, Y, gamma, beta, var, eps, slip=""):
     X_hat = Y if slip == "Y for x-hat" else (Y - wide(beta, Y)) / wide(gamma, Y)
     if slip == "in place":
         dY *= 1.0 + 1e-3
-    n = len(Y) if slip == "samples" else Y.numel() // Y.shape[1]
+    n = {"samples": len(Y), "sums": 1}.get(slip, Y.numel() // Y.shape[1])
+    X_hat = Y / wide(gamma, Y) if slip == "beta kept" else X_hat
     dbeta, dgamma = dY.sum(axes), (dY * X_hat).sum(axes)
     if slip == "beta mean":
         dbeta = dbeta / (Y.numel() // Y.shape[1])
@@ -133,6 +137,7 @@ def backward(dY, Y, gamma, beta, var, eps, slip=""):
     H = dY if slip == "no gamma" else dY * wide(gamma, Y)
     scale = wide((var + (0 if slip == "no eps" else eps)).rsqrt(), Y)
     mean, along = (wide(t.sum(axes), Y) / n for t in (H, H * X_hat))
+    scale = wide(1 / (var.sqrt() + eps), Y) if slip == "outside" else scale
     dX = scale * {"constants": H, "mean only": H - mean}.get(slip, H - mean - X_hat * along)
     return (dX, dbeta, dgamma) if slip == "exchanged" else (dX, dgamma, dbeta)
 
@@ -195,6 +200,7 @@ ANSWERS = {
                 "no eps": "eps was left out",
                 "no root": "take its root",
                 "rows": "the rows were normalized",
+                "whole table": "or the whole table",
                 "one pass": "Take the deviations",
                 "in place": "changed the table",
                 "columns": "a list of 4 rows",
@@ -256,6 +262,9 @@ ANSWERS = {
                 "samples": "n counts the pixels",
                 "no gamma": "gamma is missing",
                 "no eps": "eps was left out",
+                "outside": "eps was added outside the root",
+                "sums": "the sums were taken",
+                "beta kept": "beta was not taken off",
                 "beta mean": "dbeta is the sum",
                 "gamma mean": "dgamma is the sum",
                 "in place": "changed in place",
@@ -269,7 +278,7 @@ ANSWERS = {
             statistics,
             {
                 "plain means": "weigh the chunks' means",
-                "within": "not the distance between their means",
+                "within": "it lacks the distance between",
                 "plain variances": "the variance is not right",
                 "unbiased": "divided by n - 1",
                 "one pass": "E[x²] - E[x]²",
