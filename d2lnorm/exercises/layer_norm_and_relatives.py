@@ -14,6 +14,7 @@ __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "c
 
 UNBIASED = "the variance was divided by n - 1, but the normalization divides by n"
 OUTSIDE = "eps was added to the standard deviation, but it belongs to the variance, inside the root"
+ACROSS = "the statistics run across the groups; they belong within each, over the axes after (N, G)"
 STRIDED = "channels far from each other were grouped, but a group holds neighbours: (N, G, C // G, ...)"
 NO_SCALE = "weight and bias were left out"
 EPS = 0.5
@@ -66,13 +67,15 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
         mistakes = {
             UNBIASED: weight * _normalized(X, last, unbiased=True) + bias,
             OUTSIDE: weight * _normalized(X, last, outside=True) + bias,
+            f"{UNBIASED}; and {OUTSIDE}": weight * _normalized(X, last, unbiased=True, outside=True) + bias,
             NO_SCALE: _normalized(X, last),
         }
-        axes = {"the statistics were taken over the first axis, the batch": (0,)}
-        if len(shape) > k + 1:
-            axes["the statistics were taken over all axes but the first"] = tuple(range(1, len(shape)))
-        if k > 1:
-            axes["only the last axis was normalized, but normalized_shape names more"] = (-1,)
+        axes = {
+            "the statistics were taken over the first axis, the batch": (0,),
+            "the statistics were taken over the whole tensor": tuple(range(len(shape))),
+            "the statistics were taken over all axes but the first": tuple(range(1, len(shape))),
+            "only the last axis was normalized, but normalized_shape names more": (-1,),
+        }
         mistakes |= {words: weight * _normalized(X, wrong) + bias for words, wrong in axes.items()}
         got = _value(my_layer_norm, X, sizes, weight, bias, EPS)
         expect_close(got, F.layer_norm(X, sizes, weight, bias, EPS), f"the output for {shape}", mistakes)
@@ -91,10 +94,10 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
         X, G, (weight, bias) = _randn(*shape, seed=2), 2, 1 + 0.5 * _randn(2, C, seed=3)
         w, b = (t.view(C, *(1 for _ in positions)) for t in (weight, bias))
         near, far = (X.reshape(N, *split, *positions) for split in ((G, C // G), (C // G, G)))
-        axes, mistakes = tuple(range(2, d + 1)), {}
-        for strided, unbiased, outside in list(product((False, True), repeat=3))[1:]:
-            words = [STRIDED] * strided + [UNBIASED] * unbiased + [OUTSIDE] * outside
-            grouped, over = (far, (1, *range(3, d + 1))) if strided else (near, axes)
+        axes, across, mistakes = tuple(range(2, d + 1)), (1, *range(3, d + 1)), {}
+        ways = {"": (near, axes), STRIDED: (far, across), ACROSS: (near, across)}
+        for (way, (grouped, over)), unbiased, outside in product(ways.items(), (False, True), (False, True)):
+            words = filter(None, (way, UNBIASED * unbiased, OUTSIDE * outside))
             mistakes["; and ".join(words)] = w * _normalized(grouped, over, unbiased, outside).reshape(shape) + b
         wrong = {
             "all channels were taken together, as in layer norm": (X, tuple(range(1, d))),
@@ -136,17 +139,16 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     Y = my_rms_norm(300 * _randn(4, 64, seed=6, dtype=torch.float16), ones)
     expect(Y.dtype == torch.float16, f"the result must have the type of X, torch.float16, but has {Y.dtype}.")
     expect(bool(Y.isfinite().all() and Y.any()), "the squares overflowed in float16: compute them in float32.")
-    half = _randn(64, 64, seed=7, dtype=torch.bfloat16)
-    once = F.rms_norm(half.float(), (64,), eps=EPS).bfloat16()
-    off = (my_rms_norm(half, ones, EPS) != once).double().mean().item()
+    half, weight = _randn(512, 8, seed=7, dtype=torch.bfloat16), weight.float()
+    off = (my_rms_norm(half, weight, EPS) != F.rms_norm(half.float(), (8,), weight, EPS).bfloat16()).double().mean()
     expect(off < 0.05, f"in bfloat16 {off:.0%} of the values are rounded twice: compute in float32, round at the end.")
     for dtype in (torch.float32, torch.float16, torch.float64):
         small = 2e-3 * _randn(4, 64, seed=8, dtype=dtype)
         wide = small.float() if dtype == torch.float16 else small
         epsilons = {f"the machine epsilon of {t}": torch.finfo(t).eps for t in (torch.float16, torch.float32)}
         wrong = {
-            f"eps=None was taken as {name}, but stands for that of the type computed in": F.rms_norm(wide, (64,), eps=e)
-            for name, e in ({"1e-5": 1e-5} | epsilons).items()
+            f"eps=None means the epsilon of the type computed in, but {name} was taken": F.rms_norm(wide, (64,), eps=e)
+            for name, e in ({"0": 0.0, "1e-5": 1e-5} | epsilons).items()
         }
         got = my_rms_norm(small, ones.to(wide.dtype)).to(wide.dtype)
         expect_close(got, F.rms_norm(wide, (64,)), f"the output with eps=None in {dtype}", wrong, rtol=2e-3, atol=2e-3)
@@ -186,9 +188,7 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         names = ", ".join(name for name in net.state_dict() if name.endswith(("weight", "bias")))
         expect(replace_batch_norm(net, 2) is net, "change the net in place and return it; this is another object.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
-    expect(
-        not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers, and one may be used in two places."
-    )
+    expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
     expect(net[0] is net[2], "a layer that was used in two places has become two layers, each with a life of its own.")
     kept = [id(m) for m in net.modules() if not isinstance(m, nn.GroupNorm)] == [id(m) for m in others]
     expect(kept, "other layers than batch norm were changed; leave them alone, InstanceNorm and LayerNorm too.")

@@ -64,6 +64,12 @@ def group(strided=False, correction=0, outside=False, axes=None, detach=False, f
     return my_group_norm
 
 
+def group_by_chunks(X, num_groups, weight, bias, eps=1e-5):
+    chunks = [F.layer_norm(chunk, chunk.shape[1:], eps=eps) for chunk in X.chunk(num_groups, dim=1)]
+    shape = (1, -1, *(1 for _ in X.shape[2:]))
+    return torch.cat(chunks, dim=1) * weight.reshape(shape) + bias.reshape(shape)
+
+
 def as_layer(X, num_groups, weight, bias, eps=1e-5):
     return F.group_norm(X, 1, weight, bias, eps)
 
@@ -102,6 +108,10 @@ def rms_by_torch(X, weight, eps=None):
 
 def rms_narrow_bfloat16(X, weight, eps=None):
     return rms(wide="own" if X.dtype == torch.bfloat16 else None)(X, weight, eps)
+
+
+def rms_rounded_early(X, weight, eps=None):
+    return rms()(X, torch.ones_like(weight), eps) * weight.to(X.dtype)
 
 
 def rms_wide_result(X, weight, eps=None):
@@ -190,7 +200,9 @@ ANSWERS = {
         wrong={
             "unbiased": (layer(correction=1), "divided by n - 1"),
             "eps outside the root": (layer(outside=True), "inside the root"),
+            "two faults": (layer(correction=1, outside=True), "divides by n; and eps was added"),
             "over the batch": (layer(lambda X: (0,)), "over the first axis, the batch"),
+            "over everything": (layer(lambda X: tuple(range(X.dim()))), "over the whole tensor"),
             "over all axes but the first": (layer(lambda X: tuple(range(1, X.dim()))), "all axes but the first"),
             "the last axis alone": (layer(lambda X: (-1,)), "only the last axis"),
             "E[x^2] - E[x]^2": (layer(formula=cancelling), "cancels"),
@@ -202,13 +214,14 @@ ANSWERS = {
         },
     ),
     check_my_group_norm: Answers(
-        right=[F.group_norm, group()],
+        right=[F.group_norm, group(), group_by_chunks],
         wrong={
             "strided": (group(strided=True), "a group holds neighbours"),
             "unbiased": (group(correction=1), "divided by n - 1"),
             "eps outside the root": (group(outside=True), "inside the root"),
             "two faults": (group(correction=1, outside=True), "divides by n; and eps was added"),
             "three faults": (group(True, 1, True), "(N, G, C // G, ...); and the variance"),
+            "across the groups": (group(axes=lambda groups: (1, *range(3, groups.dim()))), "run across the groups"),
             "layer norm": (as_layer, "as in layer norm"),
             "instance norm": (as_instance, "as in instance norm"),
             "without the positions": (group(axes=lambda groups: (2,)), "not over the positions"),
@@ -228,9 +241,11 @@ ANSWERS = {
             "sum": (rms(total=True), "not divided by their number"),
             "own type": (rms(wide="own"), "overflowed"),
             "bfloat16 alone": (rms_narrow_bfloat16, "twice"),
+            "rounded before the weight": (rms_rounded_early, "twice"),
             "always float32": (rms(wide=torch.float32), "went through float32"),
             "result in float32": (rms_wide_result, "the type of X"),
-            "eps 1e-5": (rms(default=lambda X: 1e-5), "taken as 1e-5"),
+            "eps 0": (rms(default=lambda X: 0), "but 0 was taken"),
+            "eps 1e-5": (rms(default=lambda X: 1e-5), "but 1e-5 was taken"),
             "eps of X": (rms(default=lambda X: torch.finfo(X.dtype).eps), "epsilon of torch.float16"),
             "eps of float32": (rms(default=lambda X: torch.finfo(torch.float32).eps), "epsilon of torch.float32"),
             "detached": (rms_detached, "keep their graph"),
