@@ -444,6 +444,26 @@ class Unused(Fixed):
         return self.out(torch.relu(self.norm3(self.hidden(X.flatten(1)))))
 
 
+class Broken(nn.Module):
+    """As the exercise gives it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 8, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(8, 8, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.hidden = nn.Linear(8 * 7 * 7, 32, bias=False)
+        self.norms = [nn.BatchNorm1d(32)]
+        self.out = nn.Linear(32, 10)
+
+    def forward(self, X):
+        self.norm.train()
+        X = F.max_pool2d(torch.relu(self.norm(self.conv1(X))), 2)
+        X = F.max_pool2d(torch.relu(self.norm(self.conv2(X))), 2)
+        X = torch.relu(self.norms[0](self.hidden(X.flatten(1))))
+        return F.batch_norm(self.out(X), None, None, training=True)
+
+
 ANSWERS = {
     check_count_batch_norm: Answers(
         right=[counted, counted_by_recursion],
@@ -509,6 +529,7 @@ ANSWERS = {
     check_fixed_net: Answers(
         right=[Fixed, fixed_sequential],
         wrong={
+            "as given": (Broken, "used twice"),
             "shared": (Shared, "used twice"),
             "in a list": (Listed, "a plain list hides"),
             "sets the mode": (SetsMode, "running statistics still move"),
