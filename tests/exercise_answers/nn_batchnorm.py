@@ -96,6 +96,16 @@ def by_trying(shape):
     raise ValueError(f"no batch norm takes {len(shape)} axes")
 
 
+def by_conditions(shape):
+    if len(shape) in (2, 3):
+        return nn.BatchNorm1d(shape[1])
+    if len(shape) == 4:
+        return nn.BatchNorm2d(shape[1])
+    if len(shape) == 5:
+        return nn.BatchNorm3d(shape[1])
+    raise ValueError(f"no batch norm for {list(shape)}")
+
+
 def last_axis(shape):
     return type(by_axes(shape))(shape[-1])
 
@@ -375,6 +385,14 @@ def fixed_sequential():
     return nn.Sequential(*blocks[0], *blocks[1], *head)
 
 
+def fixed_lazy():
+    blocks = []
+    for _ in range(2):
+        blocks += [nn.LazyConv2d(8, 3, padding=1, bias=False), nn.LazyBatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)]
+    head = [nn.Flatten(), nn.LazyLinear(32, bias=False), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(10)]
+    return nn.Sequential(*blocks, *head)
+
+
 class Shared(Fixed):
     def __init__(self):
         super().__init__()
@@ -479,7 +497,7 @@ ANSWERS = {
         },
     ),
     check_batch_norm_for: Answers(
-        right=[by_axes, by_trying],
+        right=[by_axes, by_trying, by_conditions],
         wrong={
             "channels last": (last_axis, "which is the last axis"),
             "batch axis": (batch_axis, "which is the batch axis"),
@@ -527,7 +545,7 @@ ANSWERS = {
         },
     ),
     check_fixed_net: Answers(
-        right=[Fixed, fixed_sequential],
+        right=[Fixed, fixed_sequential, fixed_lazy],
         wrong={
             "as given": (Broken, "used twice"),
             "shared": (Shared, "used twice"),
