@@ -39,7 +39,7 @@ def check_seeded_dropout(answer: Callable) -> str:
     nan = {"0/0 gives NaN; treat p = 1 by itself": torch.full_like(X, torch.nan)}
     expect_close(at_1, 0 * X, "the output at p = 1", nan)
     expect_close(at_0, X, "the output at p = 0")
-    return "scaled survivors, a mask of its own for each element, repeatable, p = 1, evaluation, X kept."
+    return "a mask for each element, repeatable; scaled; p = 1; evaluation; X kept."
 
 
 @exercise
@@ -66,7 +66,7 @@ def check_noisy_mlp(answer: Callable) -> str:
         expect(bool((trained != 0).all()), "outputs were dropped, too; only the hidden units may be.")
         expect_close(trained, F.linear(seen[0], net.output.weight, net.output.bias), "the output in training")
         expect_close(evaluated, F.linear(H, net.output.weight, net.output.bias), "the output in evaluation")
-    return "predictions repeat, hidden units drop with probability p, and no output is dropped."
+    return "predictions repeat, hidden units drop with probability p, outputs never."
 
 
 @exercise
@@ -95,7 +95,7 @@ def check_drop_connect(answer: Callable) -> str:
     reached = Y.requires_grad and torch.autograd.grad(Y.sum(), weight, allow_unused=True)[0]
     expect(isinstance(reached, Tensor), "no gradient reaches the weight; do not use .data or .detach().")
     expect_close(reached, 2 * keep / (1 - p), "the weight's gradient")
-    return "single weights drop, survivors are scaled, the bias stays, and the gradient passes through the mask."
+    return "single weights drop, the rest is scaled, the bias stays, gradients flow."
 
 
 @exercise
@@ -121,7 +121,7 @@ def check_variance_ratio(answer: Callable) -> str:
     }
     expect_close(answer(X, weight, p), right, "the ratio", mistakes, rtol=1e-8, atol=0)
     expect_close(answer(X, weight, 0.0), torch.ones_like(plain), "the ratio at p = 0")
-    return "the mean square of each input, squared weights, correlated inputs, and 1 at p = 0."
+    return "mean squares of the inputs, squared weights, correlated inputs, p = 0."
 
 
 @exercise
@@ -133,7 +133,7 @@ def check_drop_path(answer: Callable) -> str:
     with torch.random.fork_rng(devices=[]):
         expect_close(answer(branch, 1.0).train()(X), X, "the output at p = 1")
     expect(branch.rows is None, "the branch was called although no example survived.")
-    return "a draw for each example, scaling, any shape, a branch that sees survivors only, and the gradient."
+    return "a draw for each example, scaled; the branch sees survivors only."
 
 
 def _check_paths(answer: Callable, X: Tensor, p: float) -> None:
