@@ -117,7 +117,7 @@ def check_variance_ratio(answer: Callable) -> str:
         "this is dropout of z itself; the mask sits before the linear layer": of_z,
         "the weights must enter squared": 1 + odds * (squares @ weight.T) / plain,
         "it is upside down: training over prediction is asked for": 1 / right,
-        "the variance in prediction was divided by N - 1 instead of N": 1 + odds * noise / (plain * 50 / 49),
+        "it is off by (N - 1)/N: divide by N, and average over all masks": 1 + odds * noise / (plain * 50 / 49),
     }
     expect_close(answer(X, weight, p), right, "the ratio", mistakes, rtol=1e-8, atol=0)
     expect_close(answer(X, weight, 0.0), torch.ones_like(plain), "the ratio at p = 0")
@@ -146,12 +146,12 @@ def _check_paths(answer: Callable, X: Tensor, p: float) -> None:
         evaluated, Y = net.eval()(X), net.train()(X)
     expect(torch.equal(X, before), "X was changed in place.")
     expect_close(evaluated, 4 * X, "the output in evaluation", {"the branch is scaled": X + 3 * (1 - p) * X})
-    _kept(Y, X, "the output in training")
+    expect(isinstance(Y, Tensor) and Y.shape == X.shape, "the output in training must be a tensor of X's shape.")
     expect(not (Y == 0).any(), "the shortcut was dropped, too: x always passes.")
     elements = (added := (Y - X).detach().flatten(1)).abs() > 1e-4
     expect(bool((elements == elements[:, :1]).all()), "single elements were dropped; drop an example's whole branch.")
     keep = elements[:, 0]
-    expect(len(keep.unique()) == 2, "all examples shared one draw; each must have its own.")
+    expect(len(keep.unique()) == 2, "all were skipped or none, as if they shared one draw: draw for each example.")
     _expect_share(keep, p)
     _expect_scaled(added, 3 * X.detach().flatten(1) * keep[:, None], p, what)
     n = int(keep.sum())
