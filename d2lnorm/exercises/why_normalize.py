@@ -25,6 +25,7 @@ def check_dead_share(dead_share: Callable[[Tensor], float]) -> str:
     images = torch.full((2, 5, 2, 2), -1.0)
     images[1, 0, 1, 0] = 3.0  # one living pixel in one image
     images[0, 2] = 2.0
+    images[1, 4, 0] = 2.0  # two living pixels, the mean still negative
     for X, what in ((vectors, "the share for (N, C) input"), (images, "the share for (N, C, H, W) input")):
         before, got = X.clone(), dead_share(X)
         expect(torch.equal(X, before), "X was changed in place; the net still needs it.")
@@ -35,6 +36,9 @@ def check_dead_share(dead_share: Callable[[Tensor], float]) -> str:
             "a channel is dead only if every value is 0 or less; one is not enough": (values <= 0).any(1),
             "a channel with a single positive value is not dead, even if its mean is negative": values.mean(1) <= 0,
             "in 4-D input a channel has a value for each pixel, and one positive pixel keeps it alive": (X <= 0).all(0),
+            "look at all images together; a channel that is alive in one of them is not dead": (
+                (X <= 0).reshape(*X.shape[:2], -1).all(2)
+            ),
             "this is the share of living channels": (values > 0).any(1),
         }
         wrong = {name: dead.float().mean().item() for name, dead in mistakes.items()}
@@ -69,6 +73,7 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
     right = back(slopes, weights[1:])
     forward = [math.prod(slopes[: k + 1]) * math.prod(weights[1 : k + 1]) for k in range(4)]
     mistakes = {
+        "these are the sigmoids' own slopes; the gradient multiplies them on its way back": torch.tensor(slopes),
         "the weights are missing; the way back passes them, too": back(slopes, [1, 1, 1]),
         "from a_(k+1) to a_k the factor is w_(k+1), not w_k": back(slopes, weights[:-1]),
         "the order is turned round; the gradient by the first pre-activation comes first": right.flip(0),
@@ -93,11 +98,15 @@ def check_output_statistics(output_statistics: Callable[[nn.Module, Tensor], dic
     with torch.no_grad():
         for p in net.parameters():
             p.copy_(torch.randn(p.shape, generator=generator))
-    layers, x, expected, entered = {"0": net[0], "1.0": block[0], "1.1": block[1], "2": net[2]}, X, {}, {}
-    for name, layer in copy.deepcopy(layers).items():
-        with torch.no_grad():
-            entered[name], x = _mean_and_std(x), layer(x.clone())
-        expected[name] = _mean_and_std(x)
+    layers, x = {"0": net[0], "1.0": block[0], "1.1": block[1], "2": net[2]}, X
+    entered, left, in_eval = {}, {}, {}  # what goes into each layer and what comes out, and that in evaluation mode
+    with torch.no_grad():
+        for name, layer in copy.deepcopy(layers).items():
+            entered[name] = x
+            left[name] = x = layer(x.clone())
+        x = X
+        for name, layer in copy.deepcopy(layers).items():
+            in_eval[name] = x = layer.eval()(x.clone())
     state, before = {name: t.clone() for name, t in net.state_dict().items()}, X.clone()
 
     got = output_statistics(net, X)
@@ -109,32 +118,37 @@ def check_output_statistics(output_statistics: Callable[[nn.Module, Tensor], dic
     same = all(torch.equal(t, state[name]) for name, t in net.state_dict().items())
     expect(same, "the net's running statistics moved; a copy (`copy.deepcopy`) may be used up instead.")
     expect("" not in got and "1" not in got, "leave out containers; a layer is a module without children of its own.")
-    expect(list(got) == list(layers), f"the keys must be {list(layers)}, as `named_modules` has them, not {list(got)}.")
-    for name, pair in got.items():
-        expect(isinstance(pair, tuple) and len(pair) == 2, f"the value of {name!r} must be a pair (mean, std).")
+    expect(set(got) == set(layers), f"the keys must be {list(layers)}, as `named_modules` has them, not {list(got)}.")
+    for name in layers:
+        pair = got[name]
+        expect(isinstance(pair, tuple | list) and len(pair) == 2, f"the value of {name!r} must be a pair (mean, std).")
         kept = any(isinstance(t, Tensor) and t.requires_grad for t in pair)
         expect(not kept, f"the numbers of {name!r} still hang on the graph, and keep it alive; use `.item()`.")
-        _compare(name, pair, expected, entered)
+        _compare(name, pair, left, entered, in_eval)
     return "each layer's mean and deviation, an in-place ReLU among them, and the net is as it was."
 
 
-def _compare(name: str, pair: tuple, expected: dict, entered: dict) -> None:
-    got = torch.tensor([float(t) for t in pair])
-    n = {"2": 8}.get(name, 20)  # values in the layer's output
-    mean, std = expected[name]
+def _compare(name: str, pair: Sequence, left: dict, entered: dict, in_eval: dict) -> None:
+    numbers = all(isinstance(t, float | int) or getattr(t, "numel", lambda: 1)() == 1 for t in pair)
+    expect(numbers, f"mean and std of {name!r} must be one number each, over all values of the output.")
+    got, out = torch.tensor([float(t) for t in pair]), left[name]
     mistakes = {
-        "these are the numbers of its input, not of its output": torch.tensor(entered[name]),
-        "its variance was divided by n - 1; use correction=0": torch.tensor([mean, std * (n / (n - 1)) ** 0.5]),
-        "this is the variance; take its root": torch.tensor([mean, std**2]),
+        "these are the numbers of its input, not of its output": _mean_and_std(entered[name]),
+        "its variance was divided by n - 1; use correction=0": _mean_and_std(out, correction=1),
+        "this is the variance; take its root": torch.stack([out.mean(), out.var(correction=0)]),
+        "take all values at once, not each unit's deviation": torch.stack(
+            [out.mean(), out.std(0, correction=0).mean()]
+        ),
+        "these are evaluation mode's numbers; the net is in training mode": _mean_and_std(in_eval[name]),
     }
     if name == "1.0":
         late = "the ReLU after it works in place and has since changed this output; take the numbers in the hook"
-        mistakes[late] = torch.tensor(expected["1.1"])
-    expect_close(got, torch.tensor([mean, std]), f"(mean, std) of layer {name!r}", mistakes)
+        mistakes[late] = _mean_and_std(left["1.1"])
+    expect_close(got, _mean_and_std(out), f"(mean, std) of layer {name!r}", mistakes)
 
 
-def _mean_and_std(x: Tensor) -> tuple[float, float]:
-    return x.mean().item(), x.std(correction=0).item()
+def _mean_and_std(x: Tensor, correction: int = 0) -> Tensor:
+    return torch.stack([x.mean(), x.std(correction=correction)])
 
 
 @exercise

@@ -77,6 +77,14 @@ def chain_from_the_front(x, weights):
     return gradients
 
 
+def slopes_alone(x, weights):
+    h, slopes = x, []
+    for w in weights:
+        h = 1 / (1 + math.exp(-w * h))
+        slopes.append(h * (1 - h))
+    return slopes
+
+
 # --- output_statistics
 
 
@@ -130,6 +138,26 @@ def statistics_with(
         return {name: numbers(x) for name, x in found.items()} if late else found
 
     return answer
+
+
+def statistics_in_lists(net, X):
+    """Lists for pairs, in another order."""
+    return {name: list(pair) for name, pair in reversed(output_statistics(net, X).items())}
+
+
+def statistics_by_unit(net, X, mean=True):
+    probe, found = copy.deepcopy(net), {}
+    for name, m in probe.named_modules():
+        if not list(m.children()):
+
+            def note(m, inputs, output, name=name):
+                x = output.detach()
+                units = x.mean(0), x.std(0, correction=0)
+                found[name] = tuple(t.mean().item() for t in units) if mean else units
+
+            m.register_forward_hook(note)
+    probe(X)
+    return found
 
 
 # --- calibrate
@@ -194,6 +222,12 @@ ANSWERS = {
             ),
             "the mean": (dead_share_of_means, "even if its mean is negative"),
             "pixels forgotten": (dead_share_over_the_batch, "one positive pixel"),
+            "each image for itself": (
+                lambda X: (
+                    (X <= 0).reshape(*X.shape[:2], -1).all(2).float().mean().item() if X.dim() == 4 else dead_share(X)
+                ),
+                "all images together",
+            ),
             "the living": (lambda X: 1 - dead_share(X), "living channels"),
             "in place": (dead_share_in_place, "changed in place"),
         },
@@ -201,6 +235,7 @@ ANSWERS = {
     check_chain_gradients: Answers(
         right=[chain_gradients, chain],
         wrong={
+            "slopes alone": (slopes_alone, "own slopes"),
             "no weights": (lambda x, w: chain(x, w, use_weights=False), "the weights are missing"),
             "own weights": (lambda x, w: chain(x, w, shift=0), "is w_(k+1), not w_k"),
             "turned round": (lambda x, w: chain(x, w)[::-1], "turned round"),
@@ -213,11 +248,13 @@ ANSWERS = {
         },
     ),
     check_output_statistics: Answers(
-        right=[output_statistics, statistics_with()],
+        right=[output_statistics, statistics_with(), statistics_in_lists],
         wrong={
             "hooks left": (statistics_with(copied=False, removed=False), "hooks are left"),
             "evaluation mode": (statistics_with(copied=False, mode=False), "was in training mode"),
-            "a copy in evaluation mode": (statistics_with(mode=False), "(mean, std) of layer '1.0'"),
+            "a copy in evaluation mode": (statistics_with(mode=False), "evaluation mode's numbers"),
+            "each unit's": (lambda net, X: statistics_by_unit(net, X, mean=False), "one number each"),
+            "the units' mean": (statistics_by_unit, "take all values at once"),
             "running statistics": (statistics_with(copied=False), "running statistics moved"),
             "containers": (statistics_with(leaves=False), "leave out containers"),
             "inputs": (statistics_with(side="input"), "of its input"),
