@@ -134,8 +134,7 @@ def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
         right = nn.BatchNorm1d(3).double()(X.double()).float()
         large = "the output for values around 10,000 (beware of E[x^2] - E[x]^2)"
         expect_close(BatchNorm1d(3)(X), right, large, atol=0.02)
-        refused = _raises(ValueError, BatchNorm1d(3), torch.ones(1, 3))
-        expect(refused, "one row in training has no variance: raise ValueError, as PyTorch does.")
+        expect(_raises(ValueError, BatchNorm1d(3), torch.ones(1, 3)), "raise ValueError for one row in training.")
     return "output, gradient, statistics, state and modes are those of nn.BatchNorm1d."
 
 
@@ -192,6 +191,7 @@ def _check_modes(layer: nn.Module, twin: nn.Module) -> None:
     rule = "the mode was taken from torch.is_grad_enabled(); it is self.training that train() and eval() set"
     by_batch, right = copy.deepcopy(twin)(X).detach(), twin.eval()(X).detach()
     expect_close(layer.eval()(X), right, "the output after eval(), gradients recorded", {rule: by_batch})
+    expect(not _raises(ValueError, layer, X[:1]), "after eval(), one row alone must do; refuse it in training only.")
     for k, t in layer.state_dict().items():
         expect(torch.equal(t, old[k]), f"in evaluation mode {k} must stay as it is.")
     with torch.no_grad():

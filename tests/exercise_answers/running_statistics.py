@@ -308,6 +308,12 @@ class TakesOneRow(Layer):
         pass
 
 
+class RefusesOneRow(Layer):
+    def forward(self, X):
+        self.check(X.numel() // X.shape[1])
+        return super().forward(X)
+
+
 ANSWERS = {
     check_momentum_for: Answers(
         right=[
@@ -368,6 +374,7 @@ ANSWERS = {
             "in place": (InPlace, "changed in place"),
             "always the batch": (AlwaysBatch, "the output after eval()"),
             "one row": (TakesOneRow, "raise ValueError"),
+            "one row in evaluation": (RefusesOneRow, "one row alone must do"),
             "instance norm": (nn.InstanceNorm1d, "the state_dict lacks"),
             "no state": (lambda *args, **kwargs: nn.BatchNorm1d(3, track_running_stats=False), "lacks running_mean"),
         },
