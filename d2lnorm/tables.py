@@ -24,8 +24,10 @@ class Table:
         import pandas as pd
 
         with pd.option_context("display.max_colwidth", None):
-            html = self.frame.to_html(index=False, border=0, justify="left")
-        return html.replace("<td>", '<td style="text-align: left; vertical-align: top">')
+            html = self.frame.to_html(index=False, border=0)
+        for tag in ("th", "td"):  # JupyterLab would put both to the right
+            html = html.replace(f"<{tag}>", f'<{tag} style="text-align: left; vertical-align: top">')
+        return html
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Table:

@@ -56,6 +56,7 @@ def test_a_table_shows_every_cell_whole():
     page = BeautifulSoup(t._repr_html_(), "html.parser")
     assert [th.text for th in page.select("th")] == ["layer", "says <b>"]
     assert [td.text for td in page.select("td")] == ["BatchNorm1d", long, "LayerNorm", "2"]
+    assert all("text-align: left" in cell["style"] for cell in page.select("th, td"))
     assert long in repr(t)
     assert repr(t).splitlines()[0].split() == ["layer", "says", "<b>"]
 

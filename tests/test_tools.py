@@ -128,6 +128,15 @@ def test_store_is_byte_stable_and_cleans_metadata(tmp_path, capfd):
     assert "other" in nbformat.read(path, as_version=4).cells[1].outputs[0].text
 
 
+def test_a_print_that_arrives_in_pieces_is_stored_as_one(tmp_path):
+    path = make_notebook(
+        tmp_path, "import sys, time\nfor w in 'ab':\n    print(w); sys.stdout.flush(); time.sleep(0.3)"
+    )
+    runner.store([path])
+    (output,) = nbformat.read(path, as_version=4).cells[1].outputs
+    assert output.text == "a\nb\n"
+
+
 def test_store_keeps_the_old_file_when_a_cell_fails(tmp_path):
     path = make_notebook(tmp_path, "1 / 0")
     before = path.read_bytes()

@@ -50,6 +50,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
         timeout=600,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # a kernel may send one print in two pieces
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_execute=show,
         on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
