@@ -9,12 +9,7 @@ from torch.nn import functional as F
 
 from d2lnorm.exercises.feedback import exercise, expect, expect_close
 
-__all__ = [
-    "check_fold_into_conv_after",
-    "check_fold_into_linear",
-    "check_gradient_change",
-    "check_swap_norms",
-]
+__all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change", "check_swap_norms"]
 
 
 @exercise
@@ -22,15 +17,12 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
     """`fold(linear, bn)` must return one linear layer that computes `bn(linear(X))`, with bn in evaluation."""
     g = torch.Generator().manual_seed(1)
     for has_bias in (True, False):
-        linear, bn = _filled(nn.Linear(3, 4, bias=has_bias), g), _filled(nn.BatchNorm1d(4, eps=0.5).eval(), g)
+        linear, bn = _filled(nn.Linear(3, 4, bias=has_bias).eval(), g), _filled(nn.BatchNorm1d(4, eps=0.5).eval(), g)
         before = _state(linear, bn)
         folded = fold(linear, bn)
         expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not a {type(folded).__name__}.")
         expect(_state(linear, bn) == before, "the layers that were passed in have changed: fold into a copy.")
-        expect(
-            folded.bias is not None,
-            "the folded layer needs a bias, even if the linear layer had none: batch norm shifts.",
-        )
+        expect(folded.bias is not None, "the folded layer needs a bias, even if the old one had none.")
         W, b = linear.weight, torch.zeros(4) if linear.bias is None else linear.bias
         s = bn.weight / (bn.running_var + bn.eps).sqrt()
         no_eps, no_root = bn.weight / bn.running_var.sqrt(), bn.weight / (bn.running_var + bn.eps)
@@ -49,12 +41,13 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
             "the old bias must be scaled, too": b + beta - s * mu,
             "the running mean must be scaled, too": s * b - mu + beta,
             "beta is missing": s * (b - mu),
+            "the running mean is subtracted, not added": s * (b + mu) + beta,
             "beta is not scaled: it is added after the division": s * (b - mu + beta),
         }
         expect_close(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
         X = torch.randn(5, 3, generator=g)
         expect_close(folded(X), bn(linear(X)), "the folded layer's output")
-    double = fold(nn.Linear(3, 4).double(), nn.BatchNorm1d(4).double().eval())
+    double = fold(nn.Linear(3, 4).double().eval(), nn.BatchNorm1d(4).double().eval())
     expect(double.weight.dtype == torch.float64, "the folded layer of a float64 layer must be float64, too.")
     return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
 
@@ -83,6 +76,8 @@ def check_swap_norms(swap: Callable[[nn.Module, int], nn.Module]) -> str:
         for part, fresh in (("weight", torch.ones_like(bn.weight)), ("bias", torch.zeros_like(bn.bias))):
             old_part = getattr(bn, part)
             expect_close(getattr(norm, part), old_part, f"the {part} of {name}", {"it was not taken over": fresh})
+    shared = {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in swapped.parameters()}
+    expect(not shared, "the new net shares parameters with the old one; training one would change both: copy them.")
     new = swapped.state_dict()
     others = [n for n, t in net.state_dict().items() if n.rpartition(".")[0] not in old and not torch.equal(t, new[n])]
     expect(not others, f"the other layers' weights must stay as they are, but not so {others[:1]}.")
@@ -115,6 +110,9 @@ def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, 
         "it is the norm of the gradient itself": _norm(here),
         "batch norm was in evaluation mode": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
         "only the first parameter was counted": change[0].norm(),
+        "it is the new gradient alone, or .grad still held the old one: backward adds up": _norm(there),
+        "both gradients are one tensor: backward writes to .grad again, so clone it": 0.0,
+        "it was divided by eta": _norm(change) / eta,
     }
     expect_close(got, _norm(change).item(), "the change", wrong)
     expect(isinstance(got, float), f"return a Python float, not a {type(got).__name__}.")
@@ -142,6 +140,7 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             "the scale belongs to the channels that come in (axis 1), not to those that go out": s[:, None, None, None],
             "eps is missing under the root": no_eps[:, None, None],
             "it was divided by the variance, not by its root": no_root[:, None, None],
+            "eps belongs under the root, not beside it": (bn.weight / (bn.running_var.sqrt() + bn.eps))[:, None, None],
         }
         wrong = {mistake: W * scale for mistake, scale in wrong.items()}
         expect_close(folded.weight, W * s[:, None, None], "the folded weight", wrong)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 import d2lnorm
 from d2lnorm.exercises.choosing_a_norm import (
@@ -120,6 +121,14 @@ def swap_and_reset(net, num_groups):
         if isinstance(m, nn.Linear):
             m.reset_parameters()
     return net
+
+
+def swap_and_share(net, num_groups):
+    new = swap_by_name()(net, num_groups)
+    for name, m in new.named_modules():
+        if isinstance(m, nn.GroupNorm):
+            m.weight = net.get_submodule(name).weight
+    return new
 
 
 def change_of(norm=lambda d: torch.cat([t.flatten() for t in d]).norm(), sign=-1, mode=None, of=lambda a, b: b - a):
@@ -241,7 +250,7 @@ def conv_without_stride(bn, conv):
 
 ANSWERS = {
     check_fold_into_linear: Answers(
-        right=[linear_fold(), d2lnorm.fold_batch_norm, linear_by_probing],
+        right=[linear_fold(), d2lnorm.fold_batch_norm, fuse_linear_bn_eval, linear_by_probing],
         wrong={
             "eps forgotten": (linear_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
             "eps outside": (
@@ -255,6 +264,7 @@ ANSWERS = {
             "mean not scaled": (linear_fold(shift=lambda s, b, mu, beta: s * b - mu + beta), "mean must be scaled"),
             "no beta": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu)), "beta is missing"),
             "beta scaled": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu + beta)), "beta is not scaled"),
+            "mean added": (linear_fold(shift=lambda s, b, mu, beta: s * (b + mu) + beta), "not added"),
             "in place": (linear_in_place, "fold into a copy"),
             "no bias for none": (no_bias_when_there_was_none, "needs a bias"),
             "float32": (always_float32, "must be float64"),
@@ -272,6 +282,7 @@ ANSWERS = {
             "weight forgotten": (swap_by_name(weight=False), "the weight of"),
             "bias forgotten": (swap_by_name(bias=False), "the bias of"),
             "others reset": (swap_and_reset, "must stay as they are"),
+            "parameters shared": (swap_and_share, "shares parameters"),
             "float32": (lambda net, G: swap_by_name()(net, G).float(), "dtype torch.float64"),
         },
     ),
@@ -284,6 +295,9 @@ ANSWERS = {
             "difference of norms": (change_of_norms, "misses a turn"),
             "no difference": (change_of(of=lambda a, b: a), "the gradient itself"),
             "in eval": (change_of(mode=False), "evaluation mode"),
+            "added up in .grad": (change_of(of=lambda a, b: b), "backward adds up"),
+            "one tensor": (change_of(of=lambda a, b: b - b), "clone it"),
+            "over eta": (lambda net, X, y, eta: change_of()(net, X, y, eta) / eta, "divided by eta"),
             "first parameter": (change_of(norm=lambda d: d[0].norm()), "only the first parameter"),
             "weights moved": (change_and_never_back, "the weights have changed"),
             "statistics moved": (change_moves_statistics, "running statistics have moved"),
@@ -297,6 +311,7 @@ ANSWERS = {
         wrong={
             "as if after": (conv_fold(axis=0), "channels that come in"),
             "eps forgotten": (conv_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
+            "eps outside": (conv_fold(lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps)), "under the root, not"),
             "no root": (conv_fold(lambda bn: bn.weight / (bn.running_var + bn.eps)), "not by its root"),
             "no shift": (conv_fold(bias=lambda W, b, t: b), "shift of batch norm is missing"),
             "no bias": (conv_fold(bias=lambda W, b, t: W.sum((2, 3)) @ t), "own bias was forgotten"),
