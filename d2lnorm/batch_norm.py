@@ -33,8 +33,8 @@ def batch_norm(
         gamma, beta: scale and shift, C elements each: (C,) or the book's (1, C) and (1, C, 1, 1).
         moving_mean, moving_var: the moving statistics, shaped like gamma, in the units of X and of X squared.
         eps: added to the variance inside the square root, > 0, in the units of X squared.
-        momentum: the book's convention, in [0, 1]: the weight of the *old* value. `torch.nn` calls
-            `1 - momentum` momentum.
+        momentum: the book's convention (in its edition for d2l 0.17), in [0, 1]: the weight of the *old* value.
+            `torch.nn` calls `1 - momentum` momentum.
         training: None follows the book's rule, `torch.is_grad_enabled()`; True or False overrides it.
 
     Raises:
