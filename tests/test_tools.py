@@ -65,6 +65,20 @@ def test_run_leaves_copy_and_page_in_build_and_the_source_as_it_was(tmp_path, bu
     assert "WARNING" not in progress
 
 
+def test_a_solution_is_folded_away_in_the_page(tmp_path, build):
+    path = make_notebook(tmp_path, "task = 'given'", "answer = 42")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[2].metadata.tags = ["solution"]
+    nbformat.write(nb, path)
+    runner.run([path])
+    page = BeautifulSoup((build / "05_tiny.html").read_text(), "html.parser")
+    (folded,) = page.select("details:not([open])")
+    assert folded.summary.text == "Solution"
+    assert "answer = 42" in folded.text
+    assert "given" not in folded.text
+    assert "given" in page.text
+
+
 def test_a_failing_cell_is_named_with_its_notebook_and_error(tmp_path, build, capfd):
     path = make_notebook(tmp_path, "a = 1", "a / 0", "print('never')")
     assert runner.main(["run", str(path)]) == 1
