@@ -22,8 +22,9 @@ WRONG = [pytest.param(c, *w, id=f"{c.__name__}-{n}") for c, a in ANSWERS.items()
 @pytest.fixture(autouse=True)
 def torch_state_kept():
     """A check may seed torch for itself; whatever it prints or sets besides, the next test must not see it."""
-    threads, enabled = torch.get_num_threads(), torch.is_grad_enabled()
+    threads, enabled, numbers = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state()
     yield
+    assert torch.equal(torch.get_rng_state(), numbers)
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled() == enabled
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.exercises.feedback import exercise, expect, expect_close
+from d2lnorm.exercises.feedback import exercise, expect, expect_close, raises
 
 __all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change", "check_swap_norms"]
 
@@ -156,12 +156,9 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
         expect_close(folded.bias, b + kernel @ t, "the folded bias", wrong)
         X = torch.randn(2, 3, 4, 4, generator=g)
         expect_close(folded(X), conv(bn(X)), "the folded convolution's output")
-    try:
-        fold(_filled(nn.BatchNorm2d(3).eval(), g), nn.Conv2d(3, 3, 3, padding=1))
-    except ValueError:
-        return "weight, bias and output right, nothing changed in place, and zero padding refused."
-    expect(False, "with padding=1 the border is wrong: zeros come in after batch norm. Raise a ValueError.")
-    return ""
+    refused = raises(ValueError, fold, _filled(nn.BatchNorm2d(3).eval(), g), nn.Conv2d(3, 3, 3, padding=1))
+    expect(refused, "with padding=1 the border is wrong: zeros come in after batch norm. Raise a ValueError.")
+    return "weight, bias and output right, nothing changed in place, and zero padding refused."
 
 
 def _filled(module: nn.Module, g: torch.Generator) -> nn.Module:

@@ -22,11 +22,10 @@ def check_seeded_dropout(answer: Callable) -> str:
     """The answer is `(X, p, training, generator) -> Tensor`: inverted dropout whose mask is drawn from `generator`."""
     X = 1 + torch.rand(40, 50, dtype=torch.float64, generator=_seeded(1))
     p, before, what = 0.2, X.clone(), "the output in training"
-    with torch.random.fork_rng(devices=[]):
-        state = torch.get_rng_state()
-        Y, again, other = (answer(X, p, True, _seeded(seed)) for seed in (2, 2, 3))
-        untouched = torch.equal(state, torch.get_rng_state())
-        evaluated, at_1, at_0 = (answer(X, *how, _seeded(2)) for how in ((p, False), (1.0, True), (0.0, True)))
+    state = torch.get_rng_state()
+    Y, again, other = (answer(X, p, True, _seeded(seed)) for seed in (2, 2, 3))
+    untouched = torch.equal(state, torch.get_rng_state())
+    evaluated, at_1, at_0 = (answer(X, *how, _seeded(2)) for how in ((p, False), (1.0, True), (0.0, True)))
     expect(torch.equal(X, before), "X was changed in place; return a new tensor.")
     expect_close(evaluated, X, "the output in evaluation", rtol=0, atol=0)
     keep = _kept(Y, X, what)
@@ -46,8 +45,7 @@ def check_seeded_dropout(answer: Callable) -> str:
 def check_noisy_mlp(answer: Callable) -> str:
     """The answer is a class `(inputs, hidden, outputs, p)`: a net with layers `hidden` and `output`, without bugs."""
     p, seen, what = 0.2, [], "what `output` gets in training"
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
+    with torch.no_grad():
         net, X = answer(8, 400, 5, p), torch.randn(50, 8)
         expect(isinstance(net, nn.Module), "the class must be an nn.Module.")
         for name in ("hidden", "output"):
@@ -76,10 +74,9 @@ def check_drop_connect(answer: Callable) -> str:
     weight = (1 + torch.rand(20, 60, generator=_seeded(1))).requires_grad_()
     bias, before = torch.linspace(3, 5, 20, requires_grad=True), weight.detach().clone()
     whole = F.linear(X, weight, bias)
-    with torch.random.fork_rng(devices=[]):
-        evaluated, Y, again = (answer(X, weight * 1, bias, p, training, _seeded(2)) for training in (False, True, True))
-        copied = weight.detach().clone()
-        answer(X, copied, bias.detach(), p, True, _seeded(2))
+    evaluated, Y, again = (answer(X, weight * 1, bias, p, training, _seeded(2)) for training in (False, True, True))
+    copied = weight.detach().clone()
+    answer(X, copied, bias.detach(), p, True, _seeded(2))
     expect(torch.equal(copied, before), "the weight was changed in place; what was dropped is lost for good.")
     expect_close(evaluated, whole, "the output in evaluation")
     _kept(Y, whole, what)
@@ -130,8 +127,7 @@ def check_drop_path(answer: Callable) -> str:
     for shape in ((500, 3), (500, 2, 3, 3)):
         _check_paths(answer, 1 + torch.rand(*shape, generator=_seeded(1)), 0.2)
     X, branch = torch.ones(3, 2), _Watched()
-    with torch.random.fork_rng(devices=[]):
-        expect_close(answer(branch, 1.0).train()(X), X, "the output at p = 1")
+    expect_close(answer(branch, 1.0).train()(X), X, "the output at p = 1")
     expect(branch.rows is None, "the branch was called although no example survived.")
     return "a draw for each example, scaled; the branch sees survivors only."
 
@@ -141,9 +137,8 @@ def _check_paths(answer: Callable, X: Tensor, p: float) -> None:
     net, before, X = answer(branch, p), X.clone(), X.requires_grad_() * 1
     expect(isinstance(net, nn.Module), "the class must be an nn.Module.")
     expect(any(m is branch for m in net.modules()), "the branch is not registered as a submodule.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        evaluated, Y = net.eval()(X), net.train()(X)
+    torch.manual_seed(0)
+    evaluated, Y = net.eval()(X), net.train()(X)
     expect(torch.equal(X, before), "X was changed in place.")
     expect_close(evaluated, 4 * X, "the output in evaluation", {"the branch is scaled": X + 3 * (1 - p) * X})
     expect(isinstance(Y, Tensor) and Y.shape == X.shape, "the output in training must be a tensor of X's shape.")

@@ -6,7 +6,7 @@ from functools import wraps
 import torch
 from torch import Tensor
 
-__all__ = ["NotYet", "exercise", "expect", "expect_close"]
+__all__ = ["NotYet", "exercise", "expect", "expect_close", "raises", "randn"]
 
 
 class NotYet(AssertionError):
@@ -21,14 +21,17 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
 
     The check prints one line when the answer passes, and one when it is still the stub (it raises
     NotImplementedError). Otherwise it raises `NotYet` with the feedback; an error that the answer's own code
-    raises comes through as it is, to be debugged.
+    raises comes through as it is, to be debugged. Random numbers are the same in each call, and torch's CPU
+    generator is left as it was.
     """
 
     @wraps(check)
     def run(answer: Callable) -> None:
         name = getattr(answer, "__name__", repr(answer))
         try:
-            praise = check(answer)
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(0)
+                praise = check(answer)
         except NotImplementedError:
             print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
         except NotYet as feedback:
@@ -37,6 +40,20 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
             print(f"✓ {name}: {praise}")
 
     return run
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return standard normal numbers that depend on the seed alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def raises(kind: type[Exception], function: Callable, *args: object) -> bool:
+    """Return whether `function(*args)` raises an exception of this kind; others come through."""
+    try:
+        function(*args)
+    except kind:
+        return True
+    return False
 
 
 def expect(condition: bool, feedback: str) -> None:

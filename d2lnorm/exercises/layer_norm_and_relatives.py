@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.exercises.feedback import exercise, expect, expect_close
+from d2lnorm.exercises.feedback import exercise, expect, expect_close, randn
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]
 
@@ -19,10 +19,6 @@ STRIDED = "channels far from each other were grouped, but a group holds neighbou
 NO_SCALE = "weight and bias were left out"
 EPS = 0.5
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-
-
-def _randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 def _normalized(X: Tensor, axes: tuple[int, ...], unbiased: bool = False, outside: bool = False) -> Tensor:
@@ -41,7 +37,7 @@ def _value(function: Callable, *arguments: object) -> object:
 
 def _check_gradient(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
     mine, torchs = ([t.clone().requires_grad_() for t in inputs] for _ in range(2))
-    Y, upstream = ours(*mine), _randn(*inputs[0].shape, seed=9)
+    Y, upstream = ours(*mine), randn(*inputs[0].shape, seed=9)
     expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad or be detached.")
     Y.backward(upstream)
     theirs(*torchs).backward(upstream)
@@ -53,7 +49,7 @@ def _check_gradient(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
 
 
 def _check_large_mean(ours: Callable, theirs: Callable, *shape: int) -> None:
-    X = 1e4 + _randn(*shape, dtype=torch.float32)
+    X = 1e4 + randn(*shape).to(torch.float32)
     error = (ours(X).double() - theirs(X.double())).abs().max().item()
     expect(error < 0.01, "beside a mean of 10,000 the variance is lost: E[x^2] - E[x]^2 cancels. Average (X - mean)^2.")
 
@@ -62,8 +58,8 @@ def _check_large_mean(ours: Callable, theirs: Callable, *shape: int) -> None:
 def check_my_layer_norm(my_layer_norm: Callable) -> str:
     """Check `my_layer_norm(X, normalized_shape, weight, bias, eps)`: values, gradients, one to three axes, means."""
     for shape, k in (((3, 4), 1), ((2, 3, 4), 1), ((2, 3, 4), 2), ((2, 2, 3, 2), 3)):
-        X, last, sizes = _randn(*shape), tuple(range(-k, 0)), shape[-k:]
-        weight, bias = 1 + 0.5 * _randn(2, *sizes, seed=1)
+        X, last, sizes = randn(*shape), tuple(range(-k, 0)), shape[-k:]
+        weight, bias = 1 + 0.5 * randn(2, *sizes, seed=1)
         mistakes = {
             UNBIASED: weight * _normalized(X, last, unbiased=True) + bias,
             OUTSIDE: weight * _normalized(X, last, outside=True) + bias,
@@ -91,7 +87,7 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
     """Check `my_group_norm(X, num_groups, weight, bias, eps)`; every combination of the usual faults is known."""
     for shape in ((2, 6, 2, 2), (3, 6), (2, 6, 2)):
         (N, C, *positions), d = shape, len(shape)
-        X, G, (weight, bias) = _randn(*shape, seed=2), 2, 1 + 0.5 * _randn(2, C, seed=3)
+        X, G, (weight, bias) = randn(*shape, seed=2), 2, 1 + 0.5 * randn(2, C, seed=3)
         w, b = (t.view(C, *(1 for _ in positions)) for t in (weight, bias))
         near, far = (X.reshape(N, *split, *positions) for split in ((G, C // G), (C // G, G)))
         axes, across, mistakes = tuple(range(2, d + 1)), (1, *range(3, d + 1)), {}
@@ -121,7 +117,7 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
 @exercise
 def check_my_rms_norm(my_rms_norm: Callable) -> str:
     """Check `my_rms_norm(X, weight, eps)` in four types: overflow, rounding, and which epsilon None stands for."""
-    X, weight, ones = 1 + _randn(3, 8, seed=4), 1 + 0.5 * _randn(8, seed=5), torch.ones(64)
+    X, weight, ones = 1 + randn(3, 8, seed=4), 1 + 0.5 * randn(8, seed=5), torch.ones(64)
     square = X.square().mean(-1, keepdim=True)
     mistakes = {
         "the mean was subtracted, but RMS norm subtracts nothing": weight * _normalized(X, (1,)),
@@ -136,14 +132,14 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     precise = torch.allclose(Y, expected, rtol=1e-12)
     expect(precise, "float64 input is right to 7 digits only: it went through float32. Widen 16-bit inputs only.")
     _check_gradient(lambda X, w: my_rms_norm(X, w, EPS), lambda X, w: F.rms_norm(X, (8,), w, EPS), X, weight)
-    Y = my_rms_norm(300 * _randn(4, 64, seed=6, dtype=torch.float16), ones)
+    Y = my_rms_norm(300 * randn(4, 64, seed=6).to(torch.float16), ones)
     expect(Y.dtype == torch.float16, f"the result must have the type of X, torch.float16, but has {Y.dtype}.")
     expect(bool(Y.isfinite().all() and Y.any()), "the squares overflowed in float16: compute them in float32.")
-    half, weight = _randn(512, 8, seed=7, dtype=torch.bfloat16), weight.float()
+    half, weight = randn(512, 8, seed=7).to(torch.bfloat16), weight.float()
     off = (my_rms_norm(half, weight, EPS) != F.rms_norm(half.float(), (8,), weight, EPS).bfloat16()).double().mean()
     expect(off < 0.05, f"in bfloat16 {off:.0%} of the values are rounded twice: compute in float32, round at the end.")
     for dtype in (torch.float32, torch.float16, torch.float64):
-        small = 2e-3 * _randn(4, 64, seed=8, dtype=dtype)
+        small = 2e-3 * randn(4, 64, seed=8).to(dtype)
         wide = small.float() if dtype == torch.float16 else small
         epsilons = {f"the machine epsilon of {t}": torch.finfo(t).eps for t in (torch.float16, torch.float32)}
         wrong = {
@@ -162,7 +158,7 @@ def _some_net() -> nn.Module:
     body = nn.Sequential(nn.Sequential(conv, nn.BatchNorm2d(6)), nn.InstanceNorm2d(6, affine=True), pool, nn.Flatten())
     net = nn.Sequential(shared, nn.ReLU(), shared, body, nn.BatchNorm1d(6, affine=False), nn.LayerNorm(6))
     for seed, p in enumerate(net.parameters()):
-        p.data = 1 + 0.5 * _randn(*p.shape, seed=seed, dtype=p.dtype)
+        p.data = 1 + 0.5 * randn(*p.shape, seed=seed).to(p.dtype)
     return net
 
 
@@ -182,11 +178,10 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
             old, new = getattr(bn, name).detach(), getattr(gn, name).detach()
             expect(new.dtype == old.dtype, f"{name} was {old.dtype}, but is {new.dtype} now: keep the type.")
             expect_close(new, old, f"the new layer's {name}", {"it starts anew; copy the old one": start})
-    with torch.random.fork_rng(devices=[]):
-        net, batch = _some_net(), _randn(3, 4, 2, 2, dtype=torch.float32)
-        others = [m for m in net.modules() if not isinstance(m, BATCH_NORMS)]
-        names = ", ".join(name for name in net.state_dict() if name.endswith(("weight", "bias")))
-        expect(replace_batch_norm(net, 2) is net, "change the net in place and return it; this is another object.")
+    net, batch = _some_net(), randn(3, 4, 2, 2).to(torch.float32)
+    others = [m for m in net.modules() if not isinstance(m, BATCH_NORMS)]
+    names = ", ".join(name for name in net.state_dict() if name.endswith(("weight", "bias")))
+    expect(replace_batch_norm(net, 2) is net, "change the net in place and return it; this is another object.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
     expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
     expect(net[0] is net[2], "a layer that was used in two places has become two layers, each with a life of its own.")

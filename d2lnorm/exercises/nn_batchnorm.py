@@ -6,9 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.random import fork_rng
 
-from d2lnorm.exercises.feedback import exercise, expect, expect_close
+from d2lnorm.exercises.feedback import exercise, expect, expect_close, randn
 
 __all__ = [
     "check_batch_norm_for",
@@ -21,7 +20,6 @@ _NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 
 
 @exercise
-@fork_rng(devices=[])
 def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, int]]) -> str:
     """Check `count_batch_norm(net)`: numbers trained and numbers kept as buffers in all batch-norm layers."""
     plain = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.GroupNorm(1, 5), nn.Linear(4, 4))
@@ -46,7 +44,6 @@ def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, in
 
 
 @exercise
-@fork_rng(devices=[])
 def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module]) -> str:
     """Check `batch_norm_for(shape)`: the batch-norm layer that takes an input of this shape."""
     for shape, number in {(6, 3): 1, (6, 3, 5): 1, (6, 4, 5, 2): 2, (2, 4, 3, 5, 6): 3}.items():
@@ -73,11 +70,10 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
 
 
 @exercise
-@fork_rng(devices=[])
 def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
     """Check `SequenceBatchNorm(num_features)`: batch norm of (N, T, C), the features on the last axis."""
     N, T, C, eps = 2, 4, 4, 1e-5  # T = C: where a wrong axis raises no error; feature 0 has a variance like eps
-    X = torch.randn(N, T, C, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    X = randn(N, T, C)
     X = X * torch.tensor([0.004, 2, 1, 3]) + torch.arange(C)
     gamma, beta = torch.tensor([0.5, 2, -1, 3]).double(), torch.tensor([1, -2, 0.5, 4]).double()
     layer = make(C).double()
@@ -126,7 +122,6 @@ def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
 
 
 @exercise
-@fork_rng(devices=[])
 def check_parameter_groups(parameter_groups: Callable[[nn.Module, float], list[dict]]) -> str:
     """Check `parameter_groups(net, weight_decay)`: two groups, decay for the weights of other layers alone."""
     block = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.LayerNorm(4))
@@ -156,10 +151,8 @@ def check_parameter_groups(parameter_groups: Callable[[nn.Module, float], list[d
 
 
 @exercise
-@fork_rng(devices=[])
 def check_fixed_net(make: Callable[[], nn.Module]) -> str:
     """Check `FixedNet()`: the repaired net, by its behaviour and by what it saves."""
-    torch.manual_seed(0)
     net, X = make().train(), torch.rand(6, 1, 28, 28)
     calls = {}
     norms = [m for m in net.modules() if hasattr(m, "running_mean")]  # lazy layers and d2lnorm's, too

@@ -150,18 +150,6 @@ def change_of(norm=lambda d: torch.cat([t.flatten() for t in d]).norm(), sign=-1
     return gradient_change
 
 
-def change_with_optimizer(net, X, y, eta):
-    """On a copy, with backward and SGD."""
-    net = copy.deepcopy(net)
-    opt, seen = torch.optim.SGD(net.parameters(), lr=eta), []
-    for _ in range(2):
-        opt.zero_grad()
-        F.cross_entropy(net(X), y).backward()
-        seen.append(torch.cat([p.grad.flatten().clone() for p in net.parameters()]))
-        opt.step()
-    return (seen[1] - seen[0]).norm().item()
-
-
 def change_and_never_back(net, X, y, eta):
     opt, seen = torch.optim.SGD(net.parameters(), lr=eta), []
     for _ in range(2):
@@ -171,6 +159,11 @@ def change_and_never_back(net, X, y, eta):
         opt.step()
     opt.zero_grad()
     return (seen[1] - seen[0]).norm().item()
+
+
+def change_with_optimizer(net, X, y, eta):
+    """On a copy, with backward and SGD."""
+    return change_and_never_back(copy.deepcopy(net), X, y, eta)
 
 
 def change_moves_statistics(net, X, y, eta):
