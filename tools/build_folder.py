@@ -31,14 +31,18 @@ def written(build: Path) -> dict[str, str]:
 
 
 def edited(build: Path = BUILD) -> list[Path]:
-    """Return the notebooks in build/ that somebody changed, or put there, since the tools wrote it."""
-    return [p for p in sorted(build.glob("*.ipynb")) if written(build).get(p.name) != digest(p)]
+    """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
+    notebooks = sorted([*build.glob("*.ipynb"), *build.glob("[!.]*/*.ipynb")])
+    return [p for p in notebooks if written(build).get(p.relative_to(build).as_posix()) != digest(p)]
 
 
 def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
-    """Write a notebook into build/ and return its path; an edited one of that name is renamed, not lost."""
-    build.mkdir(exist_ok=True)
+    """Write a notebook into build/ and return its path; an edited one of that name is renamed, not lost.
+
+    The name may have a folder in it: "student/02_batch_norm_from_scratch.ipynb".
+    """
     target = build / name
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target in edited(build):
         mine = target.with_name(f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}.ipynb")
         target.rename(mine)

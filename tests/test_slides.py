@@ -1,0 +1,319 @@
+"""The decks: what their scripts may say, and what a room would see of them in a browser, without a network."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+import check_deck
+import deck
+import npm_packages
+import slides
+from deck import DeckError, assemble, parse
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
+each_deck = pytest.mark.parametrize("name", SCRIPTS)
+
+
+def notebook_of(name):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+@pytest.fixture(scope="module")
+def make_deck(tmp_path_factory) -> Callable[[str], Path]:
+    """Make a course's deck once, and return its path. Skips where reveal.js and MathJax cannot be fetched."""
+    folder = tmp_path_factory.mktemp("slides")
+
+    def make(name):
+        if not (folder / f"{name}.html").exists():
+            slides.make([SCRIPTS[name]], folder)
+        return folder / f"{name}.html"
+
+    return make
+
+
+# What the scripts say.
+
+
+def test_every_notebook_has_a_deck():
+    assert list(SCRIPTS) == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+
+
+@each_deck
+def test_a_deck_has_15_to_40_slides_and_notes_for_the_speaker(name):
+    made = parse(SCRIPTS[name])
+    assert 15 <= len(made) <= 40
+    assert sum(bool(s.notes) for s in made) >= len(made) / 2
+    for first, second in zip(made, made[1:], strict=False):
+        assert first.notes or second.notes, f"neither {first.title!r} nor {second.title!r} has notes"
+    assert all(s.minutes > 0 for s in made if s.notes)
+    assert 20 <= sum(s.minutes for s in made) <= 90
+
+
+@each_deck
+def test_a_prediction_comes_before_its_result(name):
+    asked = [s for s in parse(SCRIPTS[name]) if "**Predict:**" in "\n".join(line for _, line in s.body)]
+    assert len(asked) >= 3
+    for slide in asked:
+        lines = [line for _, line in slide.body]
+        question = next(n for n, line in enumerate(lines) if "**Predict:**" in line)
+        shown = [n for n, line in enumerate(lines) if line.startswith(("{{ output", "{{ verdict"))]
+        pauses = [n for n, line in enumerate(lines) if line == ". . ."]
+        assert any(p > question for p in pauses), slide.title
+        assert not any(n > question and n < min(p for p in pauses if p > question) for n in shown), slide.title
+
+
+@each_deck
+def test_every_verdict_of_the_notebook_is_in_its_deck(name):
+    script = SCRIPTS[name].read_text()
+    for cell in notebook_of(name).cells:
+        if cell.cell_type == "code" and re.search(r"^verdict\(", cell.source, flags=re.M):
+            assert f"{{{{ verdict {cell.id} }}}}" in script, cell.id
+
+
+def numbers(text):
+    """The numbers in a text that somebody computed or measured: with a decimal point, or with three digits or more."""
+    return {n.replace(",", "") for n in re.findall(r"(?<![\w.])\d[\d,]*\.\d+|(?<![\w.,])\d[\d,]*\d\d(?![\w.])", text)}
+
+
+@each_deck
+def test_no_number_is_typed_that_the_notebook_does_not_have(name):
+    known = []
+    for cell in notebook_of(name).cells:
+        known.append(cell.source.replace("_", ""))
+        for output in cell.get("outputs", []):
+            known.append(output.get("text", "") + " ".join(output.get("data", {}).get(k, "") for k in deck_texts))
+    script = re.sub(r"^::: notes .*", "", SCRIPTS[name].read_text(), flags=re.M)
+    unknown = numbers(script) - numbers("\n".join(known))
+    assert not unknown
+
+
+deck_texts = ("text/plain", "text/html")
+
+
+def test_numbers():
+    assert numbers("of 10,000 images 0.25 and 12, x1024, 2015).") == {"10000", "0.25", "2015"}
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("words\n# T\n", "line 1: text before the first title"),
+        ("## T\n", "line 1: the first title, and no other, begins with"),
+        ("# T\n# U\n", "line 2: the first title, and no other, begins with"),
+        ("# T\n::: notes\nhi\n:::\n", "line 2: notes begin with"),
+        ("# T\n::: notes 2 min\nhi\n", "the notes of 'T' have no end"),
+        ("# T\n{{ code no-such }}\n", "line 2: the notebook has no code cell with the id 'no-such'"),
+        ("# T\n{{ code sums from 'b =' to 'x' }}\n", "line 2: no line of the cell contains 'x'"),
+        ("# T\n{{ code sums until 'x' }}\n", "line 2: after the id may stand"),
+        ("# T\n{{ code sums from 'x }}\n", "line 2: No closing quotation"),
+        ("# T\n{{ output quiet }}\n", "line 2: the cell 'quiet' has no stored output"),
+        ("# T\n{{ code answer }}\n", "line 2: 'answer' is a cell for the notebook alone"),
+        ("# T\n{{ picture sums }}\n", "line 2: 'picture sums' is none of"),
+        ("# T\n{{ column }}\n", "line 2: 'column' is none of"),
+        ("# T\n{{ columns 1:1 }}\n{{ column }}\n{{ column }}\n", "line 4: 'column' is none of"),
+        ("# T\n{{ end columns }}\n", "line 2: 'end columns' is none of"),
+    ],
+)
+def test_a_mistake_in_a_script_is_named_with_its_line(script, message, tmp_path):
+    path = tmp_path / "05_t.md"
+    path.write_text(script)
+    with pytest.raises(DeckError) as error:
+        assemble(parse(path), tiny_notebook(), path.name)
+    assert str(error.value).startswith("05_t.md")
+    assert message in str(error.value)
+
+
+def tiny_notebook(*outputs):
+    printed = new_output("stream", name="stdout", text="one\ntwo\nthree\n")
+    cells = [
+        new_code_cell("a = 1\nif a:\n    b = 2\n    c = 3", id="sums", outputs=[printed, *outputs]),
+        new_code_cell("a = 1", id="quiet"),
+        new_code_cell("a = 42", id="answer", metadata={"tags": ["solution"]}),
+    ]
+    language = {"language_info": {"name": "python"}}
+    return new_notebook(cells=cells, metadata=language)
+
+
+def write_script(folder, body):
+    path = folder / "05_tiny.md"
+    path.write_text(f"# Tiny\n\n## Second\n\n{body}\n\n::: notes 3 min\nSay *hello*.\n:::\n")
+    return path
+
+
+def tiny_deck(folder, body, notebook=None):
+    path = write_script(folder, body)
+    made = folder / "05_tiny.html"
+    made.write_text(slides.html(parse(path), notebook or tiny_notebook(), path.name))
+    return made
+
+
+@pytest.fixture
+def packages():
+    """Skips where reveal.js and MathJax are not here and cannot be fetched, for want of npm; not in CI."""
+    try:
+        slides.read("reveal.js-5.2.1", "dist/reveal.js")
+        slides.read("mathjax-3.2.2", "es5/tex-svg-full.js")
+    except npm_packages.PackageMissing as missing:
+        if __import__("os").environ.get("CI"):
+            pytest.fail(f"CI must make the decks, but {missing}")
+        pytest.skip(str(missing))
+
+
+def test_a_deck_has_what_its_script_asks_for(tmp_path, packages):
+    body = (
+        "Text $x^2$.\n\n{{ columns 3:2 }}\n{{ code sums from 'b =' to 'c =' }}\n{{ column }}\n. . .\n{{ output sums }}\n"
+        "{{ end columns }}\n\n. . .\n\nlast"
+    )
+    page = BeautifulSoup(tiny_deck(tmp_path, body).read_text(), "html.parser")
+    first, second = page.select(".slides > section")
+    assert first.h1.text == "Tiny"
+    assert second.h2.text == "Second"
+    assert second.select_one(".code pre").text.strip() == "b = 2\nc = 3"  # the indentation is gone
+    assert "3fr" in second.select_one(".columns")["style"]
+    assert second.select_one(".column .fragment .output pre").text == "one\ntwo\nthree"
+    assert [f.text.strip() for f in second.select("section > .fragment")] == ["last"]
+    assert second.select_one("aside.notes").text.split() == "3 min, to minute 3 of 3 Say hello.".split()
+    assert second.footer.text == "d2lnorm · 05 Tiny2 / 2"
+    assert "<script src" not in str(page)
+    assert not page.select("link, iframe")
+
+
+def test_a_verdict_appears_line_by_line(tmp_path, packages):
+    table = "<table><tr><th>Claim</th></tr><tr><th>Run</th></tr><tr><th>Verdict</th></tr></table>"
+    nb = tiny_notebook(new_output("display_data", data={"text/html": table, "text/plain": "Claim"}))
+    nb.cells[0].outputs.pop(0)
+    page = BeautifulSoup(tiny_deck(tmp_path, "{{ verdict sums }}", nb).read_text(), "html.parser")
+    assert [row.get("class") for row in page.select(".verdict tr")] == [None, ["fragment"], ["fragment"]]
+
+
+# What a room sees.
+
+
+@each_deck
+def test_nothing_is_cut_off_unrendered_or_fetched(name, browser, packages, make_deck, capsys):
+    number, faults = check_deck.check(browser, make_deck(name))
+    with capsys.disabled():
+        print(f"\n{name}: {number} slides checked, {len(faults)} faults", end="")
+    assert faults == []
+    assert number == len(parse(SCRIPTS[name]))
+
+
+@each_deck
+def test_the_pdf_has_a_page_for_each_slide(name, browser, packages, make_deck):
+    made = make_deck(name)
+    slides.pdf(browser, made)
+    pages = re.findall(rb"/Type\s*/Page\b", made.with_suffix(".pdf").read_bytes())
+    assert len(pages) == len(parse(SCRIPTS[name]))
+
+
+LONG = "\n".join(f"- line {n}" for n in range(30))
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 x 1
+)
+
+
+def figure(**metadata):
+    data = {"image/png": PIXEL, "text/plain": "Figure"}
+    return tiny_notebook(new_output("display_data", data=data, metadata={"image/png": metadata}))
+
+
+@pytest.mark.parametrize(
+    ("body", "notebook", "fault"),
+    [
+        (LONG, None, "outside the slide"),
+        ("x" * 120, None, "outside the slide"),
+        (f"```\n{'wide ' * 60}\n```", None, "cut off"),
+        ('<div style="height: 50px; overflow: hidden">' + "word " * 300 + "</div>", None, "cut off"),
+        (r"$\nosuch{x}$", None, "formula not rendered"),
+        ("It costs <span>\\$5 and \\\\(x</span>", None, "formula not rendered"),
+        ('<p style="font-size: 9px">small print</p>', None, "letters too small"),
+        ("{{ output sums }}", figure(), "an image without alt text"),
+        (f"{LONG[:80]}\n\n{{{{ output sums }}}}", figure(alt="a dot"), None),
+        ('<img src="data:image/png;base64,' + PIXEL + '" alt="a dot" style="width: 90px">', None, "90 pixels wide"),
+        ('<img src="http://127.0.0.1:9/x.png" alt="far away">', None, "a request leaves the file"),
+        ('<script>console.error("oh")</script>', None, "console: oh"),
+        ("<script>nosuch()</script>", None, "script error: nosuch is not defined"),
+        ("all is well: $x$ `a` {{", None, None),
+    ],
+)
+def test_the_check_sees_each_fault(body, notebook, fault, tmp_path, browser, packages):
+    number, faults = check_deck.check(browser, tiny_deck(tmp_path, body, notebook))
+    assert number == 2
+    if fault is None:
+        assert faults == []
+    else:
+        assert any(fault in f for f in faults), faults
+
+
+def test_a_prediction_s_result_is_hidden_until_the_key_is_pressed(tmp_path, browser, packages):
+    made = tiny_deck(tmp_path, "> **Predict:** what?\n\n. . .\n\n{{ output sums }}")
+    page = browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(made.as_uri())
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    page.keyboard.press("ArrowRight")
+    result = page.locator(".present .output")
+    hidden = result.evaluate("e => getComputedStyle(e.closest('.fragment')).visibility")
+    page.keyboard.press("ArrowRight")
+    shown = result.evaluate("e => getComputedStyle(e.closest('.fragment')).visibility")
+    page.close()
+    assert (hidden, shown) == ("hidden", "visible")
+
+
+def test_the_speaker_sees_notes_and_the_room_does_not(tmp_path, browser, packages):
+    made = tiny_deck(tmp_path, "words")
+    page = browser.new_page()
+    page.goto(f"{made.as_uri()}#/1")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    assert not page.locator("section.present aside.notes").is_visible()
+    with page.expect_popup() as popup:
+        page.keyboard.press("s")
+    speaker = popup.value
+    speaker.wait_for_function("document.querySelector('.speaker-controls-notes .value').textContent.includes('hello')")
+    speaker.close()
+    page.close()
+
+
+def test_the_index_lists_every_deck(tmp_path, packages):
+    made = [(tmp_path / f"{name}.html", parse(path)) for name, path in SCRIPTS.items()]
+    made[0][0].with_suffix(".pdf").write_bytes(b"")
+    page = BeautifulSoup(slides.index(made), "html.parser")
+    assert [a["href"] for a in page.select("td:first-child a")] == [f"{name}.html" for name in SCRIPTS]
+    assert [a["href"] for a in page.select("a[href$=pdf]")] == [f"{next(iter(SCRIPTS))}.pdf"]
+    counts = [int(row.select("td")[1].text) for row in page.select("tbody tr")]
+    assert counts == [len(s) for _, s in made]
+
+
+# The packages of npm.
+
+
+def test_a_damaged_archive_is_never_used(tmp_path, monkeypatch, capsys, packages):
+    good = npm_packages.FOLDER / "reveal.js-5.2.1.tgz"
+    (tmp_path / good.name).write_bytes(good.read_bytes()[:-1])
+    monkeypatch.setattr(npm_packages, "npm", lambda: shutil.which("false"))
+    with pytest.raises(npm_packages.PackageMissing, match=r"npm could not fetch reveal.js 5.2.1"):
+        npm_packages.read("reveal.js-5.2.1", "dist/reveal.js", tmp_path)
+    assert "fetching it again" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == [good.name]
+
+
+def test_an_archive_of_another_content_is_refused(tmp_path, monkeypatch):
+    fake = tmp_path / "npm"
+    fake.write_text('#!/bin/sh\necho other > "$5/reveal.js-5.2.1.tgz"\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(npm_packages, "npm", lambda: str(fake))
+    with pytest.raises(npm_packages.PackageMissing, match="has the SHA-512 .* was expected"):
+        npm_packages.fetch("reveal.js-5.2.1", tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(npm_packages.shutil, "which", lambda *a, **k: None)
+    with pytest.raises(npm_packages.PackageMissing, match="slides need npm once.*apt-get install npm"):
+        npm_packages.fetch("reveal.js-5.2.1", tmp_path)

