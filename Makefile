@@ -6,6 +6,7 @@
 #   ENV          an existing environment to use instead          make run ENV=$CONDA_PREFIX
 #   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
 #   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS=notebooks/07*.ipynb
+#   SLIDES       which decks to make                             make slides SLIDES=slides/02*.md
 #   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
 #   LAB_ARGS     more options for JupyterLab                     make lab LAB_ARGS="--port=8899"
 PYTHON ?= python3
@@ -13,6 +14,7 @@ VENV ?= .venv
 ENV ?=
 TORCH_INDEX ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
+SLIDES ?= $(sort $(wildcard slides/*.md))
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 
@@ -31,7 +33,7 @@ export GOMP_SPINCOUNT ?= 10000
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-env data run lab test notebooks lint bench clean
+.PHONY: help setup check-env data run lab slides student test notebooks lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -53,7 +55,13 @@ run: data  ## execute every notebook; copies and HTML pages go to build/
 lab: data  ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
-test: data  ## run the unit tests, and every notebook against its stored outputs
+slides: setup  ## make the slide decks, and a PDF of each, in build/slides/
+	@$(PY) tools/slides.py $(SLIDES)
+
+student: setup  ## copy the notebooks without solutions and outputs to build/student/
+	@$(PY) tools/student.py $(NOTEBOOKS)
+
+test: data  ## run the tests, in a browser too, and every notebook against its stored outputs
 	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
 	@$(PY) -m pytest $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
 

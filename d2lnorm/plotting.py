@@ -16,6 +16,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))  # for prints without colour
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, HEIGHT = 4.4, 3.2  # inches, of one panel
+WIDEST = 10.2  # inches, of a figure: more would shrink its letters on pages and slides
 PIXELS = 100  # an inch, on screen
 
 
@@ -27,9 +28,11 @@ def new_axes() -> Axes:
 def figure(columns: int = 1, rows: int = 1, **subplots) -> list[Axes]:
     """Return the axes, row by row, of a new figure with `rows` x `columns` panels of the course's size.
 
+    Three panels and more in a row share the width of a page.
+
     Keyword arguments go to `matplotlib.pyplot.subplots` (`sharey=True`, say).
     """
-    size = WIDTH * columns, HEIGHT * rows
+    size = min(WIDTH * columns, WIDEST), HEIGHT * rows
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **subplots)
     for ax in axes.flat:
         ax.grid(alpha=0.3)

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -11,10 +12,10 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import check_deck
-import deck
 import npm_packages
 import slides
-from deck import DeckError, assemble, parse
+from deck import DeckError, parse
+from deck_cells import assemble
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
@@ -56,6 +57,13 @@ def test_a_deck_has_15_to_40_slides_and_notes_for_the_speaker(name):
     assert 20 <= sum(s.minutes for s in made) <= 90
 
 
+def test_the_readme_says_how_long_the_decks_are():
+    lengths = [len(parse(path)) for path in SCRIPTS.values()]
+    assert f"decks of {min(lengths)} to {max(lengths)} slides" in (ROOT / "README.md").read_text()
+    minutes = [sum(s.minutes for s in parse(path)) for path in SCRIPTS.values()]
+    assert 25 <= min(minutes) <= max(minutes) <= 70  # "half an hour to 70 minutes each"
+
+
 @each_deck
 def test_a_prediction_comes_before_its_result(name):
     asked = [s for s in parse(SCRIPTS[name]) if "**Predict:**" in "\n".join(line for _, line in s.body)]
@@ -88,13 +96,10 @@ def test_no_number_is_typed_that_the_notebook_does_not_have(name):
     for cell in notebook_of(name).cells:
         known.append(cell.source.replace("_", ""))
         for output in cell.get("outputs", []):
-            known.append(output.get("text", "") + " ".join(output.get("data", {}).get(k, "") for k in deck_texts))
+            known += [output.get("text", ""), *(output.get("data", {}).get(k, "") for k in ("text/plain", "text/html"))]
     script = re.sub(r"^::: notes .*", "", SCRIPTS[name].read_text(), flags=re.M)
     unknown = numbers(script) - numbers("\n".join(known))
     assert not unknown
-
-
-deck_texts = ("text/plain", "text/html")
 
 
 def test_numbers():
@@ -113,6 +118,8 @@ def test_numbers():
         ("# T\n{{ code sums from 'b =' to 'x' }}\n", "line 2: no line of the cell contains 'x'"),
         ("# T\n{{ code sums until 'x' }}\n", "line 2: after the id may stand"),
         ("# T\n{{ code sums from 'x }}\n", "line 2: No closing quotation"),
+        ("# T\n{{ output sums letters big }}\n", "line 2: could not convert string to float: 'big'"),
+        ("# T\n{{ columns wide }}\n", "line 2: could not convert string to float: 'wide'"),
         ("# T\n{{ output quiet }}\n", "line 2: the cell 'quiet' has no stored output"),
         ("# T\n{{ code answer }}\n", "line 2: 'answer' is a cell for the notebook alone"),
         ("# T\n{{ picture sums }}\n", "line 2: 'picture sums' is none of"),
@@ -150,26 +157,14 @@ def write_script(folder, body):
 def tiny_deck(folder, body, notebook=None):
     path = write_script(folder, body)
     made = folder / "05_tiny.html"
-    made.write_text(slides.html(parse(path), notebook or tiny_notebook(), path.name))
+    made.write_text(slides.page(parse(path), notebook or tiny_notebook(), path.name))
     return made
-
-
-@pytest.fixture
-def packages():
-    """Skips where reveal.js and MathJax are not here and cannot be fetched, for want of npm; not in CI."""
-    try:
-        slides.read("reveal.js-5.2.1", "dist/reveal.js")
-        slides.read("mathjax-3.2.2", "es5/tex-svg-full.js")
-    except npm_packages.PackageMissing as missing:
-        if __import__("os").environ.get("CI"):
-            pytest.fail(f"CI must make the decks, but {missing}")
-        pytest.skip(str(missing))
 
 
 def test_a_deck_has_what_its_script_asks_for(tmp_path, packages):
     body = (
-        "Text $x^2$.\n\n{{ columns 3:2 }}\n{{ code sums from 'b =' to 'c =' }}\n{{ column }}\n. . .\n{{ output sums }}\n"
-        "{{ end columns }}\n\n. . .\n\nlast"
+        "Text $x^2$.\n\n{{ columns 3:2 }}\n{{ code sums from 'b =' to 'c =' }}\n{{ column }}\n. . .\n"
+        "{{ output sums }}\n{{ end columns }}\n\n. . .\n\nlast"
     )
     page = BeautifulSoup(tiny_deck(tmp_path, body).read_text(), "html.parser")
     first, second = page.select(".slides > section")
@@ -179,7 +174,7 @@ def test_a_deck_has_what_its_script_asks_for(tmp_path, packages):
     assert "3fr" in second.select_one(".columns")["style"]
     assert second.select_one(".column .fragment .output pre").text == "one\ntwo\nthree"
     assert [f.text.strip() for f in second.select("section > .fragment")] == ["last"]
-    assert second.select_one("aside.notes").text.split() == "3 min, to minute 3 of 3 Say hello.".split()
+    assert " ".join(second.select_one("aside.notes").text.split()) == "3 min, to minute 3 of 3 Say hello."
     assert second.footer.text == "d2lnorm · 05 Tiny2 / 2"
     assert "<script src" not in str(page)
     assert not page.select("link, iframe")
@@ -205,18 +200,32 @@ def test_nothing_is_cut_off_unrendered_or_fetched(name, browser, packages, make_
     assert number == len(parse(SCRIPTS[name]))
 
 
+OFF_THE_PAGE = """() => [...document.querySelectorAll(".pdf-page")].flatMap(page => {
+  const paper = page.getBoundingClientRect();
+  return [...page.querySelectorAll("section *:not(aside.notes, aside.notes *)")].filter(e => {
+    const box = e.getBoundingClientRect();  // 40 pixels of margin at the sides, but for the foot's lines
+    return box.width && box.height && (box.left < paper.left + 40 || box.right > paper.right - 40
+      || box.top < paper.top + 20 || box.bottom > paper.bottom - 10);
+  }).map(e => e.textContent.slice(0, 40));
+})"""
+
+
 @each_deck
 def test_the_pdf_has_a_page_for_each_slide(name, browser, packages, make_deck):
     made = make_deck(name)
     slides.pdf(browser, made)
+    tab = browser.new_page()
+    tab.goto(f"{made.as_uri()}?print-pdf")
+    tab.wait_for_function("document.querySelector('.pdf-page')")
+    tab.wait_for_timeout(200)
+    assert tab.evaluate(OFF_THE_PAGE) == []
+    tab.close()
     pages = re.findall(rb"/Type\s*/Page\b", made.with_suffix(".pdf").read_bytes())
     assert len(pages) == len(parse(SCRIPTS[name]))
 
 
 LONG = "\n".join(f"- line {n}" for n in range(30))
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 x 1
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 x 1
 
 
 def figure(**metadata):
@@ -228,14 +237,14 @@ def figure(**metadata):
     ("body", "notebook", "fault"),
     [
         (LONG, None, "outside the slide"),
-        ("x" * 120, None, "outside the slide"),
+        ("x" * 120, None, "cut off"),
         (f"```\n{'wide ' * 60}\n```", None, "cut off"),
         ('<div style="height: 50px; overflow: hidden">' + "word " * 300 + "</div>", None, "cut off"),
         (r"$\nosuch{x}$", None, "formula not rendered"),
         ("It costs <span>\\$5 and \\\\(x</span>", None, "formula not rendered"),
         ('<p style="font-size: 9px">small print</p>', None, "letters too small"),
         ("{{ output sums }}", figure(), "an image without alt text"),
-        (f"{LONG[:80]}\n\n{{{{ output sums }}}}", figure(alt="a dot"), None),
+        ("{{ output sums }}", figure(alt="a dot"), None),
         ('<img src="data:image/png;base64,' + PIXEL + '" alt="a dot" style="width: 90px">', None, "90 pixels wide"),
         ('<img src="http://127.0.0.1:9/x.png" alt="far away">', None, "a request leaves the file"),
         ('<script>console.error("oh")</script>', None, "console: oh"),
@@ -280,14 +289,34 @@ def test_the_speaker_sees_notes_and_the_room_does_not(tmp_path, browser, package
     page.close()
 
 
-def test_the_index_lists_every_deck(tmp_path, packages):
-    made = [(tmp_path / f"{name}.html", parse(path)) for name, path in SCRIPTS.items()]
-    made[0][0].with_suffix(".pdf").write_bytes(b"")
-    page = BeautifulSoup(slides.index(made), "html.parser")
-    assert [a["href"] for a in page.select("td:first-child a")] == [f"{name}.html" for name in SCRIPTS]
-    assert [a["href"] for a in page.select("a[href$=pdf]")] == [f"{next(iter(SCRIPTS))}.pdf"]
+def test_the_index_lists_every_deck_that_is_there(tmp_path):
+    decks = [tmp_path / f"{name}.html" for name in SCRIPTS][1:]
+    for deck in decks:
+        deck.touch()
+    decks[0].with_suffix(".pdf").touch()
+    page = BeautifulSoup(slides.index(tmp_path), "html.parser")
+    assert [a["href"] for a in page.select("td:first-child a")] == [deck.name for deck in decks]
+    assert [a["href"] for a in page.select("a[href$=pdf]")] == [f"{decks[0].stem}.pdf"]
     counts = [int(row.select("td")[1].text) for row in page.select("tbody tr")]
-    assert counts == [len(s) for _, s in made]
+    assert counts == [len(parse(SCRIPTS[deck.stem])) for deck in decks]
+
+
+def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, monkeypatch, capfd):
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(tiny_notebook(), tmp_path / "notebooks" / "05_tiny.ipynb")
+    monkeypatch.setattr(slides, "ROOT", tmp_path)
+    monkeypatch.setattr(slides, "chromium", lambda: nullcontext(browser))
+    (tmp_path / "slides").mkdir()
+    arguments = [str(write_script(tmp_path / "slides", "all is well")), "--to", str(tmp_path / "build")]
+    assert slides.main(arguments) == 0
+    assert "05_tiny: 2 slides, 3 minutes, HTML and PDF" in capfd.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "build").iterdir()) == ["05_tiny.html", "05_tiny.pdf", "index.html"]
+    write_script(tmp_path / "slides", LONG)
+    assert slides.main(arguments) == 1
+    assert "05_tiny.html, slide 2 (Second): outside the slide" in capfd.readouterr().err
+    write_script(tmp_path / "slides", "{{ code nosuch }}")
+    assert slides.main(arguments) == 1
+    assert "05_tiny.md, line 5: the notebook has no code cell" in capfd.readouterr().err
 
 
 # The packages of npm.

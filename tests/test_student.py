@@ -81,7 +81,9 @@ def test_every_check_passes_with_the_solution_in_the_stubs_place(name, build, ca
     names = {}
     for cell in code(nb):
         body = ast.parse(cell.source).body
-        definitions_only = all(isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) for n in body)
+        definitions_only = all(
+            isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) for n in body
+        )
         if cell.id == "setup" or definitions_only or "check" in cell.metadata.get("tags", []):
             exec(cell.source, names)
         if "check" in cell.metadata.get("tags", []):
@@ -110,6 +112,11 @@ def test_a_student_s_work_is_left_as_it_is(tmp_path, capfd):
     first.rename(tmp_path / "student" / "mine.ipynb")
     assert student.main(["--build", str(tmp_path)]) == 0
     assert first.read_bytes() == clean
+    for mine in ("mine.ipynb", "notes.ipynb"):
+        (tmp_path / "student" / mine).unlink()
+    build_folder.clean(tmp_path)
+    assert not tmp_path.exists()
+    assert (FOLDER.parent / "data" / "README.md").exists()  # the link went, not what it led to
 
 
 @pytest.mark.parametrize("part", ["stub", "check", "solution"])

@@ -276,6 +276,7 @@ def test_figures_have_one_size_a_panel_and_lines_repeat_their_looks():
     axes = figure(2, rows=2, sharex=True)
     assert len(axes) == 4
     assert tuple(axes[0].figure.get_size_inches()) == pytest.approx((8.8, 6.4))
+    assert tuple(figure(3)[0].figure.get_size_inches()) == pytest.approx((10.2, 3.2))
     assert line(axes[0], [1], [1], len(COLORS)).get_color() == COLORS[0]
 
 

@@ -20,6 +20,13 @@ class NoBrowser(Exception):
     """There is no Chromium here; the message says how to install it."""
 
 
+def find(playwrights_own: str) -> str | None:
+    """Return the path of Playwright's own Chromium if it is installed, else of the system's, else None."""
+    if os.path.exists(playwrights_own):
+        return playwrights_own
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Yield a headless Chromium, and close it at the end.
@@ -28,8 +35,7 @@ def chromium() -> Iterator[Browser]:
         NoBrowser: none is installed.
     """
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = own if os.path.exists(own) else next(filter(None, map(shutil.which, NAMES)), None)
+        path = find(playwright.chromium.executable_path)
         if path is None:
             raise NoBrowser(HOW)
         root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # its sandbox refuses root

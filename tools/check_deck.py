@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Request
 
 FOOT = 46  # pixels at a slide's lower edge that belong to the course's title and the page number
 SMALL_FIGURE = 320  # pixels: a figure drawn narrower than this cannot be read in a room
@@ -16,7 +16,8 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
     slide.querySelectorAll(".fragment").forEach(e => e.classList.add("visible"));
     await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
     const scale = Reveal.getScale(), at = slide.getBoundingClientRect();
-    const say = (what, e) => faults.push(`slide ${n + 1} (${words(slide.querySelector("h1, h2"))}): ${what}: ${words(e)}`);
+    const title = words(slide.querySelector("h1, h2"));
+    const say = (what, e) => faults.push(`slide ${n + 1} (${title}): ${what}: ${words(e)}`);
     const footer = slide.querySelector("footer");
     if (!footer?.textContent.trim().endsWith(`${n + 1} / ${slides.length}`)) say("no page number", slide);
     for (const e of slide.querySelectorAll("*")) {
@@ -29,7 +30,8 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
       if (left < -1 || top < -1 || right > width + 1 || bottom > lowest + 1)
         say(`outside the slide (${[left, top, right, bottom].map(Math.round)})`, e);
       const block = !["inline", "contents"].includes(getComputedStyle(e).display) && !e.closest("mjx-container");
-      if (block && e.tagName !== "IMG" && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2) && e.clientWidth)
+      const hidden = e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2;
+      if (block && hidden && e.clientWidth && e.tagName !== "IMG")
         say(`cut off (${e.scrollWidth} x ${e.scrollHeight} in ${e.clientWidth} x ${e.clientHeight})`, e);
       if (block && e.childElementCount === 0 && words(e) && parseFloat(getComputedStyle(e).fontSize) < smallLetters)
         say("letters too small", e);
@@ -42,8 +44,9 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
     for (const e of slide.querySelectorAll("mjx-merror, [data-mjx-error]")) say("formula not rendered", e);
     const text = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT);
     while (text.nextNode())
-      if (!text.currentNode.parentElement.closest("pre, code, mjx-container, svg") && /\\$|\\\\[([a-z]/.test(text.currentNode.data))
-        say("formula not rendered", text.currentNode);
+      if (/\\$|\\\\[([a-z]/.test(text.currentNode.data))
+        if (!text.currentNode.parentElement.closest("pre, code, mjx-container, svg"))
+          say("formula not rendered", text.currentNode);
   }
   return [slides.length, faults];
 }"""
@@ -59,10 +62,14 @@ def check(browser: Browser, deck: Path, size: tuple[int, int] = (1280, 720)) -> 
     faults: list[str] = []
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})
     here = deck.resolve().as_uri()
-    asked = (lambda r: r.url.split("#")[0] == here or r.url.startswith(("data:", "blob:")))
-    page.on("request", lambda r: None if asked(r) else faults.append(f"a request leaves the file: {r.url}"))
-    page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
-    page.on("pageerror", lambda e: faults.append(f"script error: {e}"))
+
+    def requested(request: Request) -> None:
+        if request.url.split("#")[0] != here and not request.url.startswith(("data:", "blob:")):
+            faults.append(f"a request leaves the file: {request.url}")
+
+    page.on("request", requested)
+    page.on("console", lambda message: message.type == "error" and faults.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
     try:
         page.goto(here)
         page.wait_for_function("window.Reveal && Reveal.isReady()")

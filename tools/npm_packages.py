@@ -17,6 +17,8 @@ SHA512 = {  # of each package's archive
     "bee4d7f144b0fb2328f64626fb5164cd6f3be81e5b43a11b",
 }
 
+MATHJAX = ("mathjax-3.2.2", "es5/tex-svg-full.js")
+
 
 class PackageMissing(Exception):
     """A package is not here and cannot be fetched, or is not what it should be; the message says what to do."""
@@ -42,7 +44,16 @@ def verify(archive: Path) -> None:
         )
 
 
-def fetch(package: str, folder: Path) -> Path:
+def here(package: str, folder: Path = FOLDER) -> bool:
+    """Return whether a package's verified archive is here, so that `read` needs no network."""
+    try:
+        verify(folder / f"{package}.tgz")
+    except (PackageMissing, FileNotFoundError):
+        return False
+    return True
+
+
+def fetch(package: str, folder: Path = FOLDER) -> Path:
     """Return the path of a package's verified archive in `folder`, fetched if it is not there or is damaged."""
     archive = folder / f"{package}.tgz"
     if archive.exists():
@@ -71,3 +82,8 @@ def read(package: str, member: str, folder: Path = FOLDER) -> str:
     """
     with tarfile.open(fetch(package, folder)) as archive:
         return archive.extractfile(f"package/{member}").read().decode()
+
+
+def script_text(script: str) -> str:
+    """Return a script as it may stand within <script> and </script>."""
+    return script.replace("</script", r"<\/script")

@@ -72,7 +72,10 @@ def main(arguments: list[str]) -> int:
             put_notebook(f"student/{name}", nbformat.writes(copy) + "\n", options.build)
     data = options.build / "data"  # d2l looks for the data in the folder beside the notebooks'
     if not data.is_symlink() and not data.exists():
-        data.symlink_to(os.path.relpath(ROOT / "data", options.build), target_is_directory=True)
+        try:
+            data.symlink_to(os.path.relpath(ROOT / "data", options.build), target_is_directory=True)
+        except OSError as error:  # Windows asks for a right that few users have
+            print(f"no link from {data} to the data: d2l will fetch its own copy there ({error})", file=sys.stderr)
     print(f"{len(copies)} notebooks without solutions and outputs: {folder}")
     return 0
 
