@@ -5,8 +5,8 @@
 #   VENV         where the environment is made                   make run VENV=/big/disk/venv
 #   ENV          an existing environment to use instead          make run ENV=$CONDA_PREFIX
 #   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
-#   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS=notebooks/07*.ipynb
-#   SLIDES       which decks to make                             make slides SLIDES=slides/02*.md
+#   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS='notebooks/07*.ipynb'
+#   SLIDES       which decks to make                             make slides SLIDES='slides/02*.md'
 #   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
 #   LAB_ARGS     more options for JupyterLab                     make lab LAB_ARGS="--port=8899"
 PYTHON ?= python3
@@ -75,7 +75,7 @@ lint: setup  ## check the style of package, tests, tools and notebooks
 bench: data  ## measure speed, as ratios
 	@$(PY) tools/bench.py
 
-clean:  ## remove build/ (unless you edited a notebook there) and caches; .venv and data stay
+clean:  ## remove build/ (unless something in it is yours) and caches; .venv and data stay
 	@$(PYTHON) tools/build_folder.py
 	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
 	@find d2lnorm tests tools -name __pycache__ -prune -exec rm -rf {} +

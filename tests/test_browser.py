@@ -25,3 +25,12 @@ def test_without_chromium_the_decks_are_made_all_the_same(tmp_path, packages, mo
     assert "The HTML decks are made; they are not checked, and there are no PDFs: no Chromium found" in error
     assert len(error.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["00_start_here.html", "index.html"]
+
+
+def test_a_chromium_that_does_not_start_is_named(tmp_path, monkeypatch):
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(browser, "find", lambda own: str(broken))
+    with pytest.raises(browser.NoBrowser, match=f"^{broken} does not start: "):
+        browser.chromium().__enter__()

@@ -12,6 +12,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 import check_deck
+import deck_cells
 import npm_packages
 import slides
 from deck import DeckError, parse
@@ -66,10 +67,10 @@ def test_the_readme_says_how_long_the_decks_are():
 
 @each_deck
 def test_a_prediction_comes_before_its_result(name):
-    asked = [s for s in parse(SCRIPTS[name]) if "**Predict:**" in "\n".join(line for _, line in s.body)]
+    asked = [s for s in parse(SCRIPTS[name]) if "**Predict:**" in "\n".join(line for _, line, _ in s.body)]
     assert len(asked) >= 3
     for slide in asked:
-        lines = [line for _, line in slide.body]
+        lines = [line for _, line, _ in slide.body]
         question = next(n for n, line in enumerate(lines) if "**Predict:**" in line)
         shown = [n for n, line in enumerate(lines) if line.startswith(("{{ output", "{{ verdict"))]
         pauses = [n for n, line in enumerate(lines) if line == ". . ."]
@@ -126,6 +127,20 @@ def test_numbers():
         ("# T\n{{ column }}\n", "line 2: 'column' is none of"),
         ("# T\n{{ columns 1:1 }}\n{{ column }}\n{{ column }}\n", "line 4: 'column' is none of"),
         ("# T\n{{ end columns }}\n", "line 2: 'end columns' is none of"),
+        ("# T\n{{ columns 0 }}\n", "line 2: a number above 0 and below 1000 was expected, not '0'"),
+        ("# T\n{{ output sums letters -3 }}\n", "line 2: a number above 0 and below 1000 was expected, not '-3'"),
+        ("# T\n{{ output table from 'a' }}\n", "line 2: only printed lines and code can be cut"),
+        ("# T\n{{ code setup }}\n", "line 2: 'setup' is a cell for the notebook alone"),
+        ("# T\n{{code sums}}\n", "line 2: '{{code sums}}' must be a line of its own"),
+        ("# T\n- {{ output sums }}\n", "line 2: '- {{ output sums }}' must be a line of its own"),
+        ("# T\n  . . .\n", "line 2: '  . . .' must be a line of its own"),
+        ("# T\n::: notes 2.5.1 min\nhi\n:::\n", "line 2: notes begin with"),
+        ("# T\n ::: notes 2 min\nhi\n:::\n", "line 2: notes begin with"),
+        ("# T\n::: notes 1 min\na\n:::\n::: notes 2 min\nb\n:::\n", "line 5: the slide 'T' has notes already"),
+        ("# T\n##U\n", "line 2: a title is"),
+        ("# T\n## \n", "line 2: a title is"),
+        ("# T\n```python\n## U\n", "a code block that begins with ``` has no end"),
+        ("\n", "no slide"),
     ],
 )
 def test_a_mistake_in_a_script_is_named_with_its_line(script, message, tmp_path):
@@ -137,12 +152,17 @@ def test_a_mistake_in_a_script_is_named_with_its_line(script, message, tmp_path)
     assert message in str(error.value)
 
 
+TABLE = "<table><tr><td>(2, 3, 4)</td></tr></table>"
+
+
 def tiny_notebook(*outputs):
     printed = new_output("stream", name="stdout", text="one\ntwo\nthree\n")
     cells = [
         new_code_cell("a = 1\nif a:\n    b = 2\n    c = 3", id="sums", outputs=[printed, *outputs]),
         new_code_cell("a = 1", id="quiet"),
         new_code_cell("a = 42", id="answer", metadata={"tags": ["solution"]}),
+        new_code_cell("import torch", id="setup"),
+        new_code_cell("table", id="table", outputs=[new_output("display_data", data={"text/html": TABLE})]),
     ]
     language = {"language_info": {"name": "python"}}
     return new_notebook(cells=cells, metadata=language)
@@ -178,6 +198,46 @@ def test_a_deck_has_what_its_script_asks_for(tmp_path, packages):
     assert second.footer.text == "d2lnorm · 05 Tiny2 / 2"
     assert "<script src" not in str(page)
     assert not page.select("link, iframe")
+
+
+def test_code_in_a_script_is_left_as_it_is(tmp_path, packages):
+    code = "# not a title\n## nor this\n. . .\n{{ code nosuch }}\n::: notes"
+    page = BeautifulSoup(tiny_deck(tmp_path, f"~~~text\n{code}\n~~~").read_text(), "html.parser")
+    _, second = page.select(".slides > section")
+    assert second.select_one(".text pre").text.strip() == code
+
+
+def test_a_shape_in_a_table_is_never_broken_over_two_lines(tmp_path, packages):
+    page = BeautifulSoup(tiny_deck(tmp_path, "{{ output table letters 18 }}").read_text(), "html.parser")
+    assert page.td.text == "(2,\xa03,\xa04)"
+    assert page.select_one(".output.sized")["style"] == "font-size: 18.0px"
+
+
+def test_letters_are_as_large_as_their_column_allows(tmp_path, packages):
+    long = tiny_notebook()
+    long.cells[1].source = "x = " + "1 + " * 15 + "1"
+    body = "{{ columns }}\n{{ code quiet }}\n{{ end columns }}\n{{ code quiet }}\n{{ code sums }}"
+    page = BeautifulSoup(tiny_deck(tmp_path, body, long).read_text(), "html.parser")
+    narrow, wide, short = (float(c["style"].removeprefix("font-size: ")[:-2]) for c in page.select(".code"))
+    assert deck_cells.SMALLEST == narrow < wide <= short == deck_cells.LARGEST
+
+
+def test_a_title_is_plain_where_marks_would_show(tmp_path, packages):
+    path = tmp_path / "05_tiny.md"
+    path.write_text("# The `a<b` of $x$\n")
+    page = BeautifulSoup(slides.page(parse(path), tiny_notebook(), path.name), "html.parser")
+    assert page.title.text == "The a<b of x · d2lnorm"
+    assert page.footer.span.text == "d2lnorm · 05 The a<b of x"
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"), [("Wrong.", "verdict wrong"), ("Right.", "verdict"), ("It depends.", "verdict")]
+)
+def test_a_wrong_claim_has_another_colour(word, kind, tmp_path, packages):
+    nb = tiny_notebook()
+    nb.cells[4].outputs[0].data["text/html"] = f"<table><tr><td>{word} So.</td></tr></table>"
+    page = BeautifulSoup(tiny_deck(tmp_path, "{{ verdict table }}", nb).read_text(), "html.parser")
+    assert page.select_one(".output")["class"] == ["output", *kind.split()]
 
 
 def test_a_verdict_appears_line_by_line(tmp_path, packages):
@@ -233,6 +293,12 @@ def figure(**metadata):
     return tiny_notebook(new_output("display_data", data=data, metadata={"image/png": metadata}))
 
 
+def only_svg():
+    nb = tiny_notebook()
+    nb.cells[4].outputs = [new_output("display_data", data={"image/svg+xml": "<svg></svg>"})]
+    return nb
+
+
 @pytest.mark.parametrize(
     ("body", "notebook", "fault"),
     [
@@ -243,7 +309,21 @@ def figure(**metadata):
         (r"$\nosuch{x}$", None, "formula not rendered"),
         ("It costs <span>\\$5 and \\\\(x</span>", None, "formula not rendered"),
         ('<p style="font-size: 9px">small print</p>', None, "letters too small"),
+        ('<p>fine <span style="font-size: 9px">small</span> fine</p>', None, "letters too small"),
+        ('<p style="margin-left: -200px">gone</p>', None, "outside the slide"),
+        ('<p style="margin-top: -200px">gone</p>', None, "outside the slide"),
+        ('<div style="width: 1300px; height: 9px; background: red"></div>', None, "outside the slide"),
+        ('<p style="position: absolute; bottom: 30px">too low</p>', None, "outside the slide"),
+        ('<p>one</p><p style="margin: -44px 0 0">two</p>', None, 'lies on "'),
+        ('<p style="position: absolute; top: 50px; margin: 0">over the title</p>', None, 'lies on "'),
+        (
+            "<script>setTimeout(() => document.querySelectorAll('footer').forEach(e => e.remove()))</script>",
+            None,
+            "no page",
+        ),
+        ("{{ output table }}", only_svg(), "an output that shows nothing"),
         ("{{ output sums }}", figure(), "an image without alt text"),
+        (f"![](data:image/png;base64,{PIXEL})", None, "an image without alt text"),
         ("{{ output sums }}", figure(alt="a dot"), None),
         ('<img src="data:image/png;base64,' + PIXEL + '" alt="a dot" style="width: 90px">', None, "90 pixels wide"),
         ('<img src="http://127.0.0.1:9/x.png" alt="far away">', None, "a request leaves the file"),
@@ -301,6 +381,13 @@ def test_the_index_lists_every_deck_that_is_there(tmp_path):
     assert counts == [len(parse(SCRIPTS[deck.stem])) for deck in decks]
 
 
+def test_a_folder_with_another_index_is_left_as_it_is(tmp_path, capfd):
+    (tmp_path / "index.html").write_text("my homepage")
+    assert slides.main([str(SCRIPTS["00_start_here"]), "--to", str(tmp_path)]) == 1
+    assert "is not this course's" in capfd.readouterr().err
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["my homepage"]
+
+
 def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, monkeypatch, capfd):
     (tmp_path / "notebooks").mkdir()
     nbformat.write(tiny_notebook(), tmp_path / "notebooks" / "05_tiny.ipynb")
@@ -314,9 +401,17 @@ def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, m
     write_script(tmp_path / "slides", LONG)
     assert slides.main(arguments) == 1
     assert "05_tiny.html, slide 2 (Second): outside the slide" in capfd.readouterr().err
+    with monkeypatch.context() as without_browser:
+        without_browser.setattr(slides, "print_and_check", lambda decks: [])
+        assert (tmp_path / "build" / "05_tiny.pdf").exists()
+        assert slides.main(arguments) == 0
+        assert not (tmp_path / "build" / "05_tiny.pdf").exists()  # it would show another state
     write_script(tmp_path / "slides", "{{ code nosuch }}")
     assert slides.main(arguments) == 1
     assert "05_tiny.md, line 5: the notebook has no code cell" in capfd.readouterr().err
+    (tmp_path / "notebooks" / "05_tiny.ipynb").unlink()
+    assert slides.main(arguments) == 1
+    assert "a deck needs its script and a notebook of the same name, but there is no" in capfd.readouterr().err
 
 
 # The packages of npm.
@@ -334,7 +429,7 @@ def test_a_damaged_archive_is_never_used(tmp_path, monkeypatch, capsys, packages
 
 def test_an_archive_of_another_content_is_refused(tmp_path, monkeypatch):
     fake = tmp_path / "npm"
-    fake.write_text('#!/bin/sh\necho other > "$5/reveal.js-5.2.1.tgz"\n')
+    fake.write_text('#!/bin/sh\necho other > "$6/reveal.js-5.2.1.tgz"\n')
     fake.chmod(0o755)
     monkeypatch.setattr(npm_packages, "npm", lambda: str(fake))
     with pytest.raises(npm_packages.PackageMissing, match="has the SHA-512 .* was expected"):

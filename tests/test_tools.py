@@ -31,7 +31,7 @@ def make_notebook(folder, *sources, name="05_tiny.ipynb", tags=()):
 @pytest.fixture
 def build(tmp_path, monkeypatch):
     folder = tmp_path / "build"
-    for function in (build_folder.edited, build_folder.put_notebook, build_folder.clean):
+    for function in (build_folder.edited, build_folder.put_notebook, build_folder.not_ours, build_folder.clean):
         defaults = tuple(folder if d == build_folder.BUILD else d for d in function.__defaults__)
         monkeypatch.setattr(function, "__defaults__", defaults)
     return folder
@@ -107,13 +107,53 @@ def test_an_edited_copy_is_set_aside_not_lost(build, capfd):
     assert mine.read_text() == "a student's work"
     assert target.read_text() == "third"
     assert f"your version is now {mine.name}" in capfd.readouterr().err
-    with pytest.raises(SystemExit, match=f"notebooks that you edited: {mine.name}"):
+    target.write_text("again, in the same second")
+    build_folder.put_notebook("a.ipynb", "fourth")
+    assert sorted(p.read_text() for p in build.glob("a.mine*.ipynb")) == [
+        "a student's work",
+        "again, in the same second",
+    ]
+    with pytest.raises(SystemExit, match=f"files that are yours: .*{mine.name}"):
         build_folder.clean()
     assert mine.exists()
-    mine.unlink()
+    for own in build.glob("a.mine*.ipynb"):
+        own.unlink()
     build_folder.clean()
     assert not build.exists()
     build_folder.clean()  # nothing to do is no error
+
+
+@pytest.mark.parametrize(
+    "name", ["student/week1/mine.ipynb", "student/notes.txt", "model.params", "slides/00_annotated.pdf", ".hidden"]
+)
+def test_clean_keeps_what_no_tool_wrote(name, build):
+    build_folder.put_notebook("a.ipynb", "ours")
+    for ours in ("a.html", "slides/index.html", "slides/02_batch_norm_from_scratch.pdf", "screenshots/lab-01.png"):
+        (build / ours).parent.mkdir(exist_ok=True)
+        (build / ours).write_text("ours")
+    (build / name).parent.mkdir(parents=True, exist_ok=True)
+    (build / name).write_text("mine")
+    with pytest.raises(SystemExit, match=f"files that are yours: {name}$"):
+        build_folder.clean()
+    assert (build / name).read_text() == "mine"
+    (build / name).unlink()
+    build_folder.clean()
+    assert not build.exists()
+
+
+def test_without_a_readable_record_every_notebook_counts_as_edited(build):
+    target = build_folder.put_notebook("a.ipynb", "ours")
+    (build / build_folder.WRITTEN).write_text("{half")
+    assert build_folder.edited() == [target]
+    with pytest.raises(SystemExit, match="files that are yours: a.ipynb"):
+        build_folder.clean()
+
+
+def test_clean_says_so_when_it_cannot(build, monkeypatch):
+    build_folder.put_notebook("a.ipynb", "ours")
+    monkeypatch.setattr(build_folder.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError("no")))
+    with pytest.raises(SystemExit, match="build/ could not be removed: no"):
+        build_folder.clean()
 
 
 def test_store_is_byte_stable_and_cleans_metadata(tmp_path, capfd):
@@ -171,7 +211,7 @@ def test_dead_widget_views_are_not_stored():
 def test_every_make_target_is_listed_with_a_line():
     listed = subprocess.run(["make", "-s"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     names = [line.split()[1] for line in listed.splitlines()]
-    wanted = {"setup", "data", "run", "lab", "test", "notebooks", "lint", "bench", "clean"}
+    wanted = {"setup", "data", "run", "lab", "slides", "student", "test", "notebooks", "lint", "bench", "clean"}
     assert wanted <= set(names)
     assert all(len(line.split()) > 3 for line in listed.splitlines())
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 HOW = (
@@ -17,7 +17,7 @@ OPTIONS = ["--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 class NoBrowser(Exception):
-    """There is no Chromium here; the message says how to install it."""
+    """There is no Chromium here, or it does not start; the message says which, and how to install it."""
 
 
 def find(playwrights_own: str) -> str | None:
@@ -32,14 +32,17 @@ def chromium() -> Iterator[Browser]:
     """Yield a headless Chromium, and close it at the end.
 
     Raises:
-        NoBrowser: none is installed.
+        NoBrowser: none is installed, or it does not start.
     """
     with sync_playwright() as playwright:
         path = find(playwright.chromium.executable_path)
         if path is None:
             raise NoBrowser(HOW)
         root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # its sandbox refuses root
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS + root)
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=OPTIONS + root)
+        except Error as error:
+            raise NoBrowser(f"{path} does not start: {str(error).splitlines()[0]}") from None
         try:
             yield browser
         finally:

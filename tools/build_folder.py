@@ -1,4 +1,4 @@
-"""The folder build/: what the tools write there, and what of it somebody edited since. Run it to empty build/."""
+"""The folder build/: what the tools write there, and what of it is somebody's own. Run it to empty build/."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 BUILD = Path(__file__).parent.parent / "build"
+DECKS = Path(__file__).parent.parent / "slides"
 WRITTEN = ".written.json"  # the digest of each notebook as the tools wrote it
 
 
@@ -26,13 +27,15 @@ def digest(path: Path) -> str:
 
 
 def written(build: Path) -> dict[str, str]:
-    record = build / WRITTEN
-    return json.loads(record.read_text()) if record.exists() else {}
+    try:
+        return json.loads((build / WRITTEN).read_text())
+    except (FileNotFoundError, ValueError):  # without a readable record every notebook counts as edited
+        return {}
 
 
 def edited(build: Path = BUILD) -> list[Path]:
     """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
-    notebooks = sorted([*build.glob("*.ipynb"), *build.glob("[!.]*/*.ipynb")])
+    notebooks = (p for p in sorted(build.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
     return [p for p in notebooks if written(build).get(p.relative_to(build).as_posix()) != digest(p)]
 
 
@@ -44,7 +47,9 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
     target = build / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if target in edited(build):
-        mine = target.with_name(f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}.ipynb")
+        stem, number = f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}", 1
+        while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}.ipynb")).exists():
+            number += 1
         target.rename(mine)
         print(f"{name} in build/ was edited: your version is now {mine.name}", file=sys.stderr)
     write(target, text)
@@ -52,11 +57,28 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
     return target
 
 
+def not_ours(build: Path = BUILD) -> list[Path]:
+    """Return the files in build/ that are not as the tools wrote them: edited notebooks, and what they never write."""
+    ours = {build / WRITTEN, build / "slides" / "index.html", *build.glob("screenshots/lab-*.png")}
+    for name in written(build):
+        ours |= {build / name, (build / name).with_suffix(".html")}
+    for script in DECKS.glob("*.md"):
+        ours |= {build / "slides" / f"{script.stem}{suffix}" for suffix in (".html", ".pdf")}
+    mine = set(edited(build))
+    files = (p for p in sorted(build.rglob("*")) if not p.is_dir() and ".ipynb_checkpoints" not in p.parts)
+    return [p for p in files if p in mine or (p not in ours and p != build / "data")]
+
+
 def clean(build: Path = BUILD) -> None:
-    """Remove build/, unless it holds an edited notebook; exit with a message then."""
-    if kept := edited(build):
-        sys.exit(f"build/ is kept, for it holds notebooks that you edited: {', '.join(p.name for p in kept)}")
-    shutil.rmtree(build, ignore_errors=True)
+    """Remove build/, unless it holds something of the user's or cannot be removed; exit with a message then."""
+    if kept := not_ours(build):
+        names = ", ".join(p.relative_to(build).as_posix() for p in kept)
+        sys.exit(f"build/ is kept, for it holds files that are yours: {names}")
+    try:
+        if build.exists():
+            shutil.rmtree(build)
+    except OSError as error:
+        sys.exit(f"build/ could not be removed: {error}")
 
 
 if __name__ == "__main__":

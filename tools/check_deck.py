@@ -8,9 +8,11 @@ FOOT = 46  # pixels at a slide's lower edge that belong to the course's title an
 SMALL_FIGURE = 320  # pixels: a figure drawn narrower than this cannot be read in a room
 SMALL_LETTERS = 14.5  # pixels
 
-LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
+LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
   const faults = [], slides = Reveal.getSlides();
-  const words = e => (e.textContent || e.alt || e.tagName).trim().replace(/\\s+/g, " ").slice(0, 50);
+  const words = e => (e.data || e.textContent || e.alt || e.tagName).trim().replace(/\s+/g, " ").slice(0, 50);
+  const inline = e => ["inline", "contents"].includes(getComputedStyle(e).display);
+  const blockOf = e => { while (getComputedStyle(e).display.startsWith("inline")) e = e.parentElement; return e; };
   for (const [n, slide] of slides.entries()) {
     Reveal.slide(n);
     slide.querySelectorAll(".fragment").forEach(e => e.classList.add("visible"));
@@ -19,9 +21,10 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
     const title = words(slide.querySelector("h1, h2"));
     const say = (what, e) => faults.push(`slide ${n + 1} (${title}): ${what}: ${words(e)}`);
     const footer = slide.querySelector("footer");
-    if (!footer?.textContent.trim().endsWith(`${n + 1} / ${slides.length}`)) say("no page number", slide);
+    if (!footer?.innerText.trim().endsWith(`${n + 1} / ${slides.length}`)) say("no page number", slide);
+
     for (const e of slide.querySelectorAll("*")) {
-      if (e.closest("aside.notes, svg, mjx-assistive-mml") || e.tagName === "svg" || e === footer) continue;
+      if (e.closest("aside.notes, svg, mjx-assistive-mml") || e === footer) continue;
       const box = e.getBoundingClientRect();
       if (!box.width || !box.height) continue;
       const [left, right] = [box.left - at.left, box.right - at.left].map(v => v / scale);
@@ -29,24 +32,41 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
       const lowest = e.closest("footer") ? height : height - foot;
       if (left < -1 || top < -1 || right > width + 1 || bottom > lowest + 1)
         say(`outside the slide (${[left, top, right, bottom].map(Math.round)})`, e);
-      const block = !["inline", "contents"].includes(getComputedStyle(e).display) && !e.closest("mjx-container");
       const hidden = e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2;
-      if (block && hidden && e.clientWidth && e.tagName !== "IMG")
+      if (hidden && e.clientWidth && e.tagName !== "IMG" && !inline(e) && !e.closest("mjx-container"))
         say(`cut off (${e.scrollWidth} x ${e.scrollHeight} in ${e.clientWidth} x ${e.clientHeight})`, e);
-      if (block && e.childElementCount === 0 && words(e) && parseFloat(getComputedStyle(e).fontSize) < smallLetters)
-        say("letters too small", e);
     }
-    for (const image of slide.querySelectorAll("img")) {
-      if (!image.alt.trim()) say("an image without alt text", slide);
-      const drawn = Math.min(image.clientWidth, image.clientHeight * image.naturalWidth / image.naturalHeight);
-      if (!(drawn >= smallFigure)) say(`figure drawn ${Math.round(drawn)} pixels wide`, image);
+
+    const drawn = [];  // the boxes of letters, formulas and figures, to see whether one lies on another
+    const walker = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const text = walker.currentNode, parent = text.parentElement;
+      if (!text.data.trim() || parent.closest("mjx-container, svg, script, style")) continue;
+      if (/\$|\\[([a-z]/.test(text.data) && !parent.closest("pre, code")) say("formula not rendered", text);
+      if (parent.closest("aside.notes")) continue;
+      if (parseFloat(getComputedStyle(parent).fontSize) < smallLetters) say("letters too small", text);
+      const range = document.createRange();
+      range.selectNodeContents(text);
+      for (const box of range.getClientRects()) drawn.push([box, blockOf(parent), text]);
     }
     for (const e of slide.querySelectorAll("mjx-merror, [data-mjx-error]")) say("formula not rendered", e);
-    const text = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT);
-    while (text.nextNode())
-      if (/\\$|\\\\[([a-z]/.test(text.currentNode.data))
-        if (!text.currentNode.parentElement.closest("pre, code, mjx-container, svg"))
-          say("formula not rendered", text.currentNode);
+    for (const e of slide.querySelectorAll("mjx-container svg, img"))
+      if (!e.closest("aside.notes")) drawn.push([e.getBoundingClientRect(), blockOf(e.parentElement), e]);
+    for (const [i, [a, blockA, first]] of drawn.entries())
+      for (const [b, blockB, second] of drawn.slice(i + 1)) {
+        const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);  // lines' boxes are taller than letters
+        const down = Math.min(a.bottom - a.height / 5, b.bottom - b.height / 5)
+          - Math.max(a.top + a.height / 5, b.top + b.height / 5);
+        if (blockA !== blockB && across > 2 && down > 2) say(`lies on "${words(second)}"`, first);
+      }
+
+    for (const e of slide.querySelectorAll(".output"))
+      if (!e.innerText.trim() && !e.querySelector("img, svg")) say("an output that shows nothing", slide);
+    for (const image of slide.querySelectorAll("img")) {
+      if (!image.alt.trim() || image.alt.startsWith("No description has been")) say("an image without alt text", slide);
+      const wide = Math.min(image.clientWidth, image.clientHeight * image.naturalWidth / image.naturalHeight);
+      if (!(wide >= smallFigure)) say(`figure drawn ${Math.round(wide)} pixels wide`, image);
+    }
   }
   return [slides.length, faults];
 }"""
@@ -55,9 +75,9 @@ LOOK = """async ([width, height, foot, smallFigure, smallLetters]) => {
 def check(browser: Browser, deck: Path, size: tuple[int, int] = (1280, 720)) -> tuple[int, list[str]]:
     """Open a deck from its file, show every slide with all its fragments, and return (slides, faults).
 
-    A fault is: content outside the slide of this size or over its foot, cut-off code or output, letters or a figure
-    too small to read, a formula that is not rendered, an image without alt text, an error in the console, and any
-    request for something that is not in the file.
+    A fault is: content outside the slide of this size or over its foot, cut-off code or output, text on text, letters
+    or a figure too small to read, an output that shows nothing, a formula that is not rendered, an image without alt
+    text, an error in the console, and any request for something that is not in the file.
     """
     faults: list[str] = []
     page = browser.new_page(viewport={"width": size[0], "height": size[1]})

@@ -29,7 +29,7 @@ class Slide:
     """One slide: its title, its lines between title and notes, and the notes with their minutes."""
 
     title: str
-    body: list[tuple[int, str]] = field(default_factory=list)
+    body: list[tuple[int, str, bool]] = field(default_factory=list)  # line number, line, whether it is code
     notes: str = ""
     minutes: float = 0
 
@@ -38,30 +38,46 @@ def parse(path: Path) -> list[Slide]:
     """Return the slides of a script.
 
     Raises:
-        DeckError: text before the first title, notes without minutes or without an end.
+        DeckError: what the format does not allow, such as text before the first title, or notes without an end.
     """
     slides: list[Slide] = []
-    fence, notes = False, None
+    fence, notes = "", None
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         where = f"{path.name}, line {number}"
-        if line.startswith("```"):
-            fence = not fence
-        if notes is not None and line.strip() == ":::":
-            slides[-1].notes, notes = "\n".join(notes).strip(), None
-        elif notes is not None:
-            notes.append(line)
-        elif line.startswith(":::"):
-            if not (slides and (match := re.fullmatch(r"::: notes ([\d.]+) min", line.strip()))):
+        if mark := re.match(r"```|~~~", line):
+            fence = "" if mark[0] == fence else fence or mark[0]
+        if notes is not None:
+            if line.strip() == ":::":
+                slides[-1].notes, notes = "\n".join(notes).strip(), None
+            else:
+                notes.append(line)
+        elif fence and slides:
+            slides[-1].body.append((number, line, True))
+        elif line.lstrip().startswith(":::"):
+            if not (slides and (match := re.fullmatch(r"::: notes (\d+(?:\.\d+)?) min", line.rstrip()))):
                 raise DeckError(f'{where}: notes begin with "::: notes 2 min", but this line is {line!r}')
+            if slides[-1].minutes:
+                raise DeckError(f"{where}: the slide {slides[-1].title!r} has notes already")
             slides[-1].minutes, notes = float(match[1]), []
-        elif not fence and (match := re.match(r"(##?) +(.+)", line)):
+        elif match := re.match(r"(##?)(?!#)(.*)", line):
+            if not match[2].startswith(" ") or not match[2].strip():
+                raise DeckError(f'{where}: a title is "## ", then words, but this line is {line!r}')
             if (match[1] == "#") != (not slides):
                 raise DeckError(f'{where}: the first title, and no other, begins with "# "')
             slides.append(Slide(match[2].strip()))
         elif slides:
-            slides[-1].body.append((number, line))
+            slides[-1].body.append((number, line, bool(mark)))
         elif line.strip():
             raise DeckError(f"{where}: text before the first title")
     if notes is not None:
         raise DeckError(f"{path.name}: the notes of {slides[-1].title!r} have no end: a line with ::: alone")
+    if fence:
+        raise DeckError(f"{path.name}: a code block that begins with {fence} has no end")
+    if not slides:
+        raise DeckError(f'{path.name}: no slide; the first begins with "# " and its title')
     return slides
+
+
+def plain(title: str) -> str:
+    """Return a title without the marks of Markdown and of formulas, for places that show none."""
+    return re.sub(r"[`*$]", "", title)

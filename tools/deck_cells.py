@@ -8,10 +8,11 @@ from itertools import accumulate
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-from deck import DeckError, Slide
+from deck import DeckError, Slide, plain
 
 WIDTH, HEIGHT, MARGIN = 1280, 720, 56  # pixels of a slide
 LARGEST, SMALLEST = 26, 15  # pixels of code's letters
+ALMOST = re.compile(r"\{\{\s*(code|output|verdict|columns?|end)\b|^\s*\. ?\. ?\.\s*$")  # a slip of the pen
 NEVER = {"solution", "setup"}  # tags of cells that no slide shows
 
 
@@ -36,6 +37,13 @@ def letters(text: str, width: float) -> float:
     return max(SMALLEST, min(LARGEST if len(lines) <= 9 else 22, int(2 * fitting) / 2))
 
 
+def positive(number: str | float) -> float:
+    """Return the number; raise ValueError unless it is one that a width or a size can be."""
+    if not 0 < float(number) < 1000:
+        raise ValueError(f"a number above 0 and below 1000 was expected, not {number!r}")
+    return float(number)
+
+
 def prepared(output: nbformat.NotebookNode, cut: tuple, what: str) -> nbformat.NotebookNode:
     """Return an output as a slide shows it.
 
@@ -45,6 +53,8 @@ def prepared(output: nbformat.NotebookNode, cut: tuple, what: str) -> nbformat.N
     if output.output_type == "stream":
         text = "\n".join(excerpt(output.text.rstrip().splitlines(), *cut))
         return nbformat.from_dict(output | {"text": text})
+    if cut[0] or cut[1]:
+        raise DeckError(f"{cut[2]}: only printed lines and code can be cut, not a table or a figure")
     data = dict(output.get("data", {}))
     if html := data.get("text/html"):
         html = re.sub(r"\([\d, ]+\)", lambda shape: shape[0].replace(" ", "&nbsp;"), html)
@@ -109,7 +119,7 @@ class Assembler:
             text = "\n".join(monospaced(output) for output in shown.outputs)
         else:
             raise DeckError(f"{where}: the cell {name!r} has no stored output")
-        shown.metadata["letters"] = float(options.get("letters", letters(text, self.width())))
+        shown.metadata["letters"] = positive(options.get("letters", letters(text, self.width())))
         wrong = what == "verdict" and ">Wrong." in str(shown.outputs)
         shown.metadata["kind"] = f"{what}{' wrong' if wrong else ''}{' sized' if 'letters' in options else ''}"
         self.cells.append(shown)
@@ -128,7 +138,7 @@ class Assembler:
 
     def lay_out(self, what: str, words: list[str], where: str) -> None:
         if what == "columns" and len(words) <= 1:
-            self.ratio, self.column = [float(n) for n in (words or ["1:1"])[0].split(":")], 0
+            self.ratio, self.column = [positive(n) for n in (words or ["1:1"])[0].split(":")], 0
             tracks = " ".join(f"minmax(0, {n:g}fr)" for n in self.ratio)
             self.begin("columns", f' style="grid-template-columns: {tracks}"')
             self.begin("column")
@@ -150,9 +160,12 @@ class Assembler:
         self.html(f'<section class="{kind}">')
         self.cells.append(new_markdown_cell(("# " if number == 1 else "## ") + slide.title))
         text: list[str] = []
-        for line_number, line in [*slide.body, (0, ". . .")]:
-            match = re.fullmatch(r"\{\{ (.+) \}\}|\. \. \.", line.strip())
+        for line_number, line, is_code in [*slide.body, (0, ". . .", False)]:
+            match = None if is_code else re.fullmatch(r"\{\{ (.+) \}\}|\. \. \.", line.rstrip())
             if not match:
+                if not is_code and ALMOST.search(line):
+                    where = f"{self.script}, line {line_number}"
+                    raise DeckError(f"{where}: {line!r} must be a line of its own: {{{{ code ID }}}}, say, or . . .")
                 text.append(line)
                 continue
             if "\n".join(text).strip():
@@ -182,7 +195,7 @@ def assemble(slides: list[Slide], notebook: nbformat.NotebookNode, script: str) 
         DeckError: the script asks for what the notebook does not have.
     """
     assembler = Assembler(notebook, script)
-    title = f"{script[:2]} {slides[0].title}".replace("`", "")
+    title = f"{script[:2]} {plain(slides[0].title)}"
     ends = list(accumulate(slide.minutes for slide in slides))
     for number, (slide, end) in enumerate(zip(slides, ends, strict=True), 1):
         clock = f"{slide.minutes:g} min, to minute {end:g} of {ends[-1]:g}"

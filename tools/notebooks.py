@@ -15,7 +15,7 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from build_folder import put_notebook, write
-from npm_packages import MATHJAX, here, read, script_text
+from npm_packages import mathjax
 
 TEMPLATES = Path(__file__).parent / "templates"
 KEPT_CELL_METADATA = {"tags", "slideshow", "jupyter"}
@@ -104,8 +104,8 @@ def publish(nb: nbformat.NotebookNode, name: str) -> None:
     """Put an executed copy, and the HTML page made of it, into build/."""
     target = put_notebook(name, nbformat.writes(nb) + "\n")
     exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="page", embed_images=True)
-    mathjax = read(*MATHJAX) if here(MATHJAX[0]) else ""  # else the page asks the web for its formulas
-    html, _ = exporter.from_notebook_node(nb, {"metadata": {"name": target.stem}, "mathjax": script_text(mathjax)})
+    resources = {"metadata": {"name": target.stem}, "mathjax": mathjax()}  # without it the page asks the web
+    html, _ = exporter.from_notebook_node(nb, resources)
     write(target.with_suffix(".html"), html)
 
 

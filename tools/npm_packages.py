@@ -1,4 +1,4 @@
-"""Files of npm packages, at fixed versions: fetched once with `npm`, verified before each use."""
+"""Files of npm packages, at fixed versions: fetched once with `npm`, verified before use."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "data" / "npm"
@@ -44,16 +45,7 @@ def verify(archive: Path) -> None:
         )
 
 
-def here(package: str, folder: Path = FOLDER) -> bool:
-    """Return whether a package's verified archive is here, so that `read` needs no network."""
-    try:
-        verify(folder / f"{package}.tgz")
-    except (PackageMissing, FileNotFoundError):
-        return False
-    return True
-
-
-def fetch(package: str, folder: Path = FOLDER) -> Path:
+def fetch(package: str, folder: Path = FOLDER, retries: int = 2) -> Path:
     """Return the path of a package's verified archive in `folder`, fetched if it is not there or is damaged."""
     archive = folder / f"{package}.tgz"
     if archive.exists():
@@ -65,7 +57,8 @@ def fetch(package: str, folder: Path = FOLDER) -> Path:
     name, _, version = package.rpartition("-")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as new:
-        command = [npm(), "pack", f"{name}@{version}", "--silent", "--pack-destination", new]
+        options = ["--silent", f"--fetch-retries={retries}", "--pack-destination", new]
+        command = [npm(), "pack", f"{name}@{version}", *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=new)
         if done.returncode:
             raise PackageMissing(f"npm could not fetch {name} {version}: is there a network? {done.stderr.strip()}")
@@ -74,6 +67,7 @@ def fetch(package: str, folder: Path = FOLDER) -> Path:
     return archive
 
 
+@cache
 def read(package: str, member: str, folder: Path = FOLDER) -> str:
     """Return the text of a file of a package: `read("reveal.js-5.2.1", "dist/reveal.js")`.
 
@@ -87,3 +81,13 @@ def read(package: str, member: str, folder: Path = FOLDER) -> str:
 def script_text(script: str) -> str:
     """Return a script as it may stand within <script> and </script>."""
     return script.replace("</script", r"<\/script")
+
+
+@cache
+def mathjax() -> str:
+    """Return MathJax as a script that can stand in a page; empty where it is not here and cannot be fetched at once."""
+    try:
+        fetch(MATHJAX[0], retries=0)
+        return script_text(read(*MATHJAX))
+    except PackageMissing:
+        return ""

@@ -8,12 +8,13 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser
+from playwright.sync_api import Error as BrowserError
 from pygments.formatters import HtmlFormatter
 
 from browser import NoBrowser, chromium
 from build_folder import BUILD, write
 from check_deck import check
-from deck import DeckError, Slide, parse
+from deck import DeckError, Slide, parse, plain
 from deck_cells import HEIGHT, WIDTH, assemble
 from npm_packages import MATHJAX, PackageMissing, read, script_text
 
@@ -35,7 +36,7 @@ def page(slides: list[Slide], notebook: nbformat.NotebookNode, script: str) -> s
     """
     style = read("reveal.js-5.2.1", "dist/reveal.css") + (TEMPLATES / "deck" / "style.css").read_text(encoding="utf-8")
     deck = {
-        "title": slides[0].title,
+        "title": plain(slides[0].title),
         "css": style + HtmlFormatter(style="default").get_style_defs(".reveal .highlight"),
         "scripts": [script_text(read(*place)) for place in SCRIPTS],
         "width": WIDTH,
@@ -66,10 +67,11 @@ def index(folder: Path) -> str:
     """Return the page that lists the decks in a folder."""
     rows = []
     for script in sorted((ROOT / "slides").glob("*.md")):
-        deck, slides = folder / f"{script.stem}.html", parse(script)
+        deck = folder / f"{script.stem}.html"
         if deck.exists():
+            slides = parse(script)
             paper = f'<a href="{deck.stem}.pdf">PDF</a>' if deck.with_suffix(".pdf").exists() else ""
-            title = f"{deck.stem[:2]} · {escape(slides[0].title)}"
+            title = f"{deck.stem[:2]} · {escape(plain(slides[0].title))}"
             minutes = sum(slide.minutes for slide in slides)
             cells = f'<a href="{deck.name}">{title}</a>', len(slides), f"{minutes:g}", paper
             rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n")
@@ -80,12 +82,20 @@ def make(scripts: list[Path], target: Path) -> list[tuple[Path, list[Slide]]]:
     """Write the decks of these scripts, and return each with its slides.
 
     Raises:
-        DeckError, PackageMissing: as `page` does; the decks before are written then.
+        DeckError: the folder holds another index.html, a script or its notebook is missing, or as `page` does.
+        PackageMissing: as `page` does.
     """
     decks = []
     target.mkdir(parents=True, exist_ok=True)
+    page_of_another = target / "index.html"
+    if page_of_another.exists() and "<title>d2lnorm: slides</title>" not in page_of_another.read_text(encoding="utf-8"):
+        raise DeckError(f"{page_of_another} is not this course's: name a folder of its own for the decks")
     for script in scripts:
-        notebook = nbformat.read(ROOT / "notebooks" / f"{script.stem}.ipynb", as_version=4)
+        notebook_path = ROOT / "notebooks" / f"{script.stem}.ipynb"
+        for needed in (script, notebook_path):
+            if not needed.is_file():
+                raise DeckError(f"a deck needs its script and a notebook of the same name, but there is no {needed}")
+        notebook = nbformat.read(notebook_path, as_version=4)
         slides = parse(script)
         deck = target / f"{script.stem}.html"
         write(deck, page(slides, notebook, script.name))
@@ -100,8 +110,11 @@ def print_and_check(decks: list[tuple[Path, list[Slide]]]) -> list[str]:
     try:
         with chromium() as browser:
             for deck, slides in decks:
-                pdf(browser, deck)
-                faults += [f"{deck.name}, {fault}" for fault in check(browser, deck)[1]]
+                try:
+                    pdf(browser, deck)
+                    faults += [f"{deck.name}, {fault}" for fault in check(browser, deck)[1]]
+                except BrowserError as error:
+                    faults.append(f"{deck.name}: the browser gave up: {str(error).splitlines()[0]}")
                 print(f"{deck.stem}: {len(slides)} slides, {sum(s.minutes for s in slides):g} minutes, HTML and PDF")
     except NoBrowser as missing:
         print(f"The HTML decks are made; they are not checked, and there are no PDFs: {missing}", file=sys.stderr)

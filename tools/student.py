@@ -10,7 +10,7 @@ import nbformat
 
 from build_folder import BUILD, edited, put_notebook
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Unbalanced(ValueError):
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         copies = {p.name: student_copy(nbformat.read(p, as_version=4), p.name) for p in options.notebooks}
-    except Unbalanced as error:
+    except (Unbalanced, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     folder = options.build / "student"
@@ -71,9 +71,10 @@ def main(arguments: list[str]) -> int:
         else:
             put_notebook(f"student/{name}", nbformat.writes(copy) + "\n", options.build)
     data = options.build / "data"  # d2l looks for the data in the folder beside the notebooks'
-    if not data.is_symlink() and not data.exists():
+    if not data.exists():
         try:
-            data.symlink_to(os.path.relpath(ROOT / "data", options.build), target_is_directory=True)
+            data.unlink(missing_ok=True)  # a link that leads nowhere
+            data.symlink_to(os.path.relpath(ROOT / "data", options.build.resolve()), target_is_directory=True)
         except OSError as error:  # Windows asks for a right that few users have
             print(f"no link from {data} to the data: d2l will fetch its own copy there ({error})", file=sys.stderr)
     print(f"{len(copies)} notebooks without solutions and outputs: {folder}")
