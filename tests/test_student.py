@@ -9,6 +9,7 @@ import pytest
 
 import build_folder
 import student
+from student import tags
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in sorted(FOLDER.glob("*.ipynb"))}
@@ -27,7 +28,7 @@ def copy_of(name, build):
 
 
 def code(nb, tag=None):
-    return [c for c in nb.cells if c.cell_type == "code" and (tag is None or tag in c.metadata.get("tags", []))]
+    return [c for c in nb.cells if c.cell_type == "code" and (tag is None or tag in tags(c))]
 
 
 def answer_name(cell):
@@ -67,7 +68,7 @@ def test_with_the_solutions_put_back_it_is_the_notebook_that_nbval_runs(name, bu
     """So the copy runs as far as its first stub: nbval executes these very cells, in this order."""
     nb, own = copy_of(name, build), NOTEBOOKS[name]
     copied = {c.id: c for c in nb.cells}
-    solutions = [c for c in own.cells if "solution" in c.metadata.get("tags", [])]
+    solutions = [c for c in own.cells if "solution" in tags(c)]
     assert len(nb.cells) + len(solutions) == len(own.cells)
     together = [copied.get(c.id, c) for c in own.cells]
     assert [c.id for c in together if c.id in copied] == [c.id for c in nb.cells]
@@ -85,9 +86,9 @@ def test_every_check_passes_with_the_solution_in_the_stubs_place(name, build, ca
         definitions_only = all(
             isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef) for n in body
         )
-        if cell.id == "setup" or definitions_only or "check" in cell.metadata.get("tags", []):
+        if cell.id == "setup" or definitions_only or "check" in tags(cell):
             exec(cell.source, names)
-        if "check" in cell.metadata.get("tags", []):
+        if "check" in tags(cell):
             stub = answer_name(cell)
             assert capsys.readouterr().out.splitlines()[-1].startswith(f"○ {stub}: not written yet")
             exec(renamed(solutions.pop(0), stub), names)

@@ -124,10 +124,19 @@ def test_an_edited_copy_is_set_aside_not_lost(build, capfd):
 
 
 @pytest.mark.parametrize(
-    "name", ["student/week1/mine.ipynb", "student/notes.txt", "model.params", "slides/00_annotated.pdf", ".hidden"]
+    "name",
+    [
+        "student/week1/mine.ipynb",
+        "student/notes.txt",
+        "student/b.html",
+        "model.params",
+        "slides/00_annotated.pdf",
+        ".hidden",
+    ],
 )
 def test_clean_keeps_what_no_tool_wrote(name, build):
     build_folder.put_notebook("a.ipynb", "ours")
+    build_folder.put_notebook("student/b.ipynb", "ours")
     for ours in ("a.html", "slides/index.html", "slides/02_batch_norm_from_scratch.pdf", "screenshots/lab-01.png"):
         (build / ours).parent.mkdir(exist_ok=True)
         (build / ours).write_text("ours")

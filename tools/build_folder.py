@@ -35,8 +35,9 @@ def written(build: Path) -> dict[str, str]:
 
 def edited(build: Path = BUILD) -> list[Path]:
     """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
+    record = written(build)
     notebooks = (p for p in sorted(build.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
-    return [p for p in notebooks if written(build).get(p.relative_to(build).as_posix()) != digest(p)]
+    return [p for p in notebooks if record.get(p.relative_to(build).as_posix()) != digest(p)]
 
 
 def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
@@ -44,24 +45,24 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
 
     The name may have a folder in it: "student/02_batch_norm_from_scratch.ipynb".
     """
-    target = build / name
+    target, record = build / name, written(build)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target in edited(build):
+    if target.exists() and record.get(name) != digest(target):
         stem, number = f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}", 1
         while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}.ipynb")).exists():
             number += 1
         target.rename(mine)
         print(f"{name} in build/ was edited: your version is now {mine.name}", file=sys.stderr)
     write(target, text)
-    write(build / WRITTEN, json.dumps(written(build) | {name: digest(target)}, indent=1))
+    write(build / WRITTEN, json.dumps(record | {name: digest(target)}, indent=1))
     return target
 
 
 def not_ours(build: Path = BUILD) -> list[Path]:
     """Return the files in build/ that are not as the tools wrote them: edited notebooks, and what they never write."""
     ours = {build / WRITTEN, build / "slides" / "index.html", *build.glob("screenshots/lab-*.png")}
-    for name in written(build):
-        ours |= {build / name, (build / name).with_suffix(".html")}
+    ours |= {build / name for name in written(build)}
+    ours |= {path.with_suffix(".html") for path in ours if path.parent == build}  # `make run` makes pages, only there
     for script in DECKS.glob("*.md"):
         ours |= {build / "slides" / f"{script.stem}{suffix}" for suffix in (".html", ".pdf")}
     mine = set(edited(build))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Request
 
+from deck_cells import HEIGHT, WIDTH
+
 FOOT = 46  # pixels at a slide's lower edge that belong to the course's title and the page number
 SMALL_FIGURE = 320  # pixels: a figure drawn narrower than this cannot be read in a room
 SMALL_LETTERS = 14.5  # pixels
@@ -72,15 +74,15 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
 }"""
 
 
-def check(browser: Browser, deck: Path, size: tuple[int, int] = (1280, 720)) -> tuple[int, list[str]]:
+def check(browser: Browser, deck: Path) -> tuple[int, list[str]]:
     """Open a deck from its file, show every slide with all its fragments, and return (slides, faults).
 
-    A fault is: content outside the slide of this size or over its foot, cut-off code or output, text on text, letters
+    A fault is: content outside the slide or over its foot, cut-off code or output, text on text, letters
     or a figure too small to read, an output that shows nothing, a formula that is not rendered, an image without alt
     text, an error in the console, and any request for something that is not in the file.
     """
     faults: list[str] = []
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
     here = deck.resolve().as_uri()
 
     def requested(request: Request) -> None:
@@ -93,7 +95,7 @@ def check(browser: Browser, deck: Path, size: tuple[int, int] = (1280, 720)) -> 
     try:
         page.goto(here)
         page.wait_for_function("window.Reveal && Reveal.isReady()")
-        slides, seen = page.evaluate(LOOK, [*size, FOOT, SMALL_FIGURE, SMALL_LETTERS])
+        slides, seen = page.evaluate(LOOK, [WIDTH, HEIGHT, FOOT, SMALL_FIGURE, SMALL_LETTERS])
     finally:
         page.close()
     return slides, faults + seen

@@ -88,12 +88,14 @@ class Assembler:
         self.open.append(kind)
         self.html(f'<div class="{kind}"{style}>')
 
-    def close(self, *kinds: str) -> None:
-        """Close what is open down to the innermost of these kinds, or everything when none is given."""
+    def close(self, last: str | None = None) -> None:
+        """Close what is open down to the innermost of this kind, or everything when none is given."""
         while self.open:
             kind = self.open.pop()
             self.html("</div>")
-            if kind in kinds:
+            if kind == "columns":
+                self.ratio, self.column = [1.0], 0
+            if kind == last:
                 return
 
     def width(self) -> float:
@@ -120,8 +122,12 @@ class Assembler:
         else:
             raise DeckError(f"{where}: the cell {name!r} has no stored output")
         shown.metadata["letters"] = positive(options.get("letters", letters(text, self.width())))
-        wrong = what == "verdict" and ">Wrong." in str(shown.outputs)
-        shown.metadata["kind"] = f"{what}{' wrong' if wrong else ''}{' sized' if 'letters' in options else ''}"
+        classes = {"code": ["code"], "output": ["output"], "verdict": ["output", "verdict"]}[what]
+        if what == "verdict" and ">Wrong." in str(shown.outputs):
+            classes.append("wrong")
+        if "letters" in options:
+            classes.append("sized")
+        shown.metadata["classes"] = " ".join(classes)
         self.cells.append(shown)
 
     def directive(self, text: str, where: str) -> None:
@@ -148,7 +154,6 @@ class Assembler:
             self.begin("column")
         elif [what, *words] == ["end", "columns"] and "columns" in self.open:
             self.close("columns")
-            self.ratio, self.column = [1.0], 0
         else:
             asked = " ".join([what, *words])
             known = "code, output, verdict, columns, column, end columns"
@@ -178,7 +183,6 @@ class Assembler:
                     self.close("fragment")
                 self.begin("fragment")
         self.close()
-        self.ratio, self.column = [1.0], 0
         if slide.notes:
             self.html('<aside class="notes">')
             self.cells.append(new_markdown_cell(f"**{clock}**\n\n{slide.notes}"))

@@ -68,13 +68,13 @@ def fetch(package: str, folder: Path = FOLDER, retries: int = 2) -> Path:
 
 
 @cache
-def read(package: str, member: str, folder: Path = FOLDER) -> str:
+def read(package: str, member: str, folder: Path = FOLDER, retries: int = 2) -> str:
     """Return the text of a file of a package: `read("reveal.js-5.2.1", "dist/reveal.js")`.
 
     Raises:
         PackageMissing: the package cannot be fetched, or what came is not the expected archive.
     """
-    with tarfile.open(fetch(package, folder)) as archive:
+    with tarfile.open(fetch(package, folder, retries)) as archive:
         return archive.extractfile(f"package/{member}").read().decode()
 
 
@@ -87,7 +87,6 @@ def script_text(script: str) -> str:
 def mathjax() -> str:
     """Return MathJax as a script that can stand in a page; empty where it is not here and cannot be fetched at once."""
     try:
-        fetch(MATHJAX[0], retries=0)
-        return script_text(read(*MATHJAX))
+        return script_text(read(*MATHJAX, retries=0))
     except PackageMissing:
         return ""
