@@ -1,27 +1,34 @@
 """d2lnorm: normalization layers from scratch, and what the course's notebooks share.
 
-The layers, the data and the training are importable from here; what the notebooks are furnished with (`plotting`,
-`tables`, `verdicts`, `spread`, `exercises`) from its modules. Each module holds one concept. The classes named as in
-`torch.nn` stand in for their namesakes there; `BatchNorm`, with `batch_norm`, is the book's.
+The layers, the data and the training are importable from here; what the notebooks are furnished with, from
+`d2lnorm.course`. The book's `batch_norm` and its layer `BatchNorm` are in `batch_norm.py`, every line in view. The
+classes named as in `torch.nn` stand in for their namesakes there; they are in `nn`. Each file holds one concept.
 """
 
 from d2lnorm.batch_norm import BatchNorm, batch_norm
-from d2lnorm.data import LABELS, Batches, load_fashion_mnist
-from d2lnorm.dropout import Dropout, dropout
-from d2lnorm.evaluation import evaluate_accuracy
-from d2lnorm.fashion_mnist import FetchError, fetch_fashion_mnist
-from d2lnorm.fold import fold_batch_norm
-from d2lnorm.group_norm import GroupNorm, group_norm
-from d2lnorm.history import History
-from d2lnorm.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, instance_norm
-from d2lnorm.layer_norm import LayerNorm, layer_norm
+from d2lnorm.data import LABELS, Batches, FetchError, fetch_fashion_mnist, load_fashion_mnist
 from d2lnorm.lenet import lenet
-from d2lnorm.normalize import normalize
-from d2lnorm.normalize_function import Normalize
-from d2lnorm.rms_norm import RMSNorm, rms_norm
-from d2lnorm.running_statistics import recompute_running_statistics
-from d2lnorm.torch_batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from d2lnorm.training import init_xavier, train
+from d2lnorm.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    Dropout,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    Normalize,
+    RMSNorm,
+    dropout,
+    fold_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    normalize,
+    rms_norm,
+)
+from d2lnorm.training import History, evaluate_accuracy, init_xavier, recompute_running_statistics, train
 
 __all__ = [
     "LABELS",

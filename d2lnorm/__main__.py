@@ -2,7 +2,7 @@
 
 import sys
 
-from d2lnorm.fashion_mnist import FILES, FetchError, fetch_fashion_mnist
+from d2lnorm.data.fashion_mnist import FILES, FetchError, fetch_fashion_mnist
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Batch normalization as the book writes it: a function and the module around it.
+"""Batch normalization as the book writes it: a function, and the layer around it.
 
 Sources: Ioffe and Szegedy (2015), algorithms 1 and 2; Dive into Deep Learning, section "Batch Normalization".
 """
@@ -6,7 +6,7 @@ Sources: Ioffe and Szegedy (2015), algorithms 1 and 2; Dive into Deep Learning, 
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.normalize import moving_average, normalize, normalize_with
+from d2lnorm.checks import check_arguments, check_layer, shape
 
 __all__ = ["BatchNorm", "batch_norm"]
 
@@ -30,6 +30,7 @@ def batch_norm(
 
     Args:
         X: (N, C), or (N, C, H, W), floating point. In training each channel needs at least two values.
+            16 bits are computed in float32, and Y is rounded once.
         gamma, beta: scale and shift, C elements each: (C,) or the book's (1, C) and (1, C, 1, 1).
         moving_mean, moving_var: the moving statistics, shaped like gamma, in the units of X and of X squared.
         eps: added to the variance inside the square root, > 0, in the units of X squared.
@@ -47,17 +48,20 @@ def batch_norm(
     """
     if training is None:
         training = torch.is_grad_enabled()
-    _check(X, gamma, beta, moving_mean, moving_var, eps, momentum, training)
-    gamma, beta = (t.view([1, -1] if X.dim() == 2 else [1, -1, 1, 1]) for t in (gamma, beta))
-    # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta
-    if training:  # mu = sum(x) / n and sigma^2 = sum((x - mu)^2) / n, over the batch (and the pixels)
-        axes = [0] if X.dim() == 2 else [0, 2, 3]  # all but the channels'
-        Y, mean, var = normalize(X, axes, gamma, beta, eps)
-        moving_mean = moving_average(moving_mean, mean, momentum)  # momentum moving_mean + (1 - momentum) mu
-        moving_var = moving_average(moving_var, var, momentum)
-    else:  # mu and sigma^2 are what training left behind
-        Y = normalize_with(X, moving_mean.view_as(gamma), moving_var.view_as(gamma), gamma, beta, eps)
-    return Y, moving_mean.detach(), moving_var.detach()
+    check_arguments(X, gamma, beta, moving_mean, moving_var, eps, momentum, training)
+    X32 = X.to(torch.promote_types(X.dtype, torch.float32))  # 16 bits are too few for sums
+    channels = (1, -1) if X.dim() == 2 else (1, -1, 1, 1)  # one number a channel, beside X
+    if training:
+        axes = (0,) if X.dim() == 2 else (0, 2, 3)  # all but the channels'
+        mean = X32.mean(axes, keepdim=True)
+        var = ((X32 - mean) ** 2).mean(axes, keepdim=True)
+        moving_mean = momentum * moving_mean + (1 - momentum) * mean.view_as(moving_mean)
+        moving_var = momentum * moving_var + (1 - momentum) * var.view_as(moving_var)
+    else:
+        mean, var = moving_mean.view(channels), moving_var.view(channels)
+    X_hat = (X32 - mean) / torch.sqrt(var + eps)
+    Y = gamma.view(channels) * X_hat + beta.view(channels)
+    return Y.to(X.dtype), moving_mean.detach(), moving_var.detach()
 
 
 class BatchNorm(nn.Module):
@@ -76,23 +80,19 @@ class BatchNorm(nn.Module):
     """
 
     def __init__(self, num_features: int, num_dims: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
-        if num_dims not in (2, 4):
-            raise ValueError(f"num_dims must be 2, for (N, C), or 4, for (N, C, H, W), but is {num_dims}")
-        if num_features < 1:
-            raise ValueError(f"num_features must be at least 1, but is {num_features}")
-        _check_constants(eps, momentum)
+        check_layer(num_features, num_dims, eps, momentum)
         super().__init__()
         self.num_features, self.num_dims, self.eps, self.momentum = num_features, num_dims, eps, momentum
-        shape = (1, num_features) if num_dims == 2 else (1, num_features, 1, 1)
-        self.gamma = nn.Parameter(torch.ones(shape))
-        self.beta = nn.Parameter(torch.zeros(shape))
-        self.register_buffer("moving_mean", torch.zeros(shape))
-        self.register_buffer("moving_var", torch.ones(shape))
+        size = (1, num_features) if num_dims == 2 else (1, num_features, 1, 1)
+        self.gamma = nn.Parameter(torch.ones(size))
+        self.beta = nn.Parameter(torch.zeros(size))
+        self.register_buffer("moving_mean", torch.zeros(size))
+        self.register_buffer("moving_var", torch.ones(size))
 
     def forward(self, X: Tensor) -> Tensor:
         """Return Y, shaped like X, and in training move the statistics."""
         if X.dim() != self.num_dims:
-            raise ValueError(f"expected X with {self.num_dims} axes (num_dims), but got {_shape(X)}")
+            raise ValueError(f"expected X with {self.num_dims} axes (num_dims), but got {shape(X)}")
         Y, moving_mean, moving_var = batch_norm(
             X, self.gamma, self.beta, self.moving_mean, self.moving_var, self.eps, self.momentum,
             training=self.training,
@@ -105,39 +105,3 @@ class BatchNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, num_dims={self.num_dims}, eps={self.eps}, momentum={self.momentum}"
-
-
-def _shape(t: Tensor) -> str:
-    return f"shape {tuple(t.shape)}"
-
-
-def _check_constants(eps: float, momentum: float) -> None:
-    if not eps > 0:
-        raise ValueError(f"eps must be greater than 0, but is {eps}")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must lie in [0, 1] (the weight of the old value), but is {momentum}")
-
-
-def _check(
-    X: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor,
-    eps: float, momentum: float, training: bool,
-) -> None:  # fmt: skip
-    _check_constants(eps, momentum)
-    if not X.is_floating_point():
-        raise TypeError(f"X must be floating point, but is {X.dtype}; convert it with X.float()")
-    if X.dim() not in (2, 4):
-        raise ValueError(f"X must have shape (N, C) or (N, C, H, W), but has {_shape(X)}")
-    C = X.shape[1]
-    shapes = (C,), (1, C), (1, C, 1, 1)
-    parameters = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
-    for name, t in parameters.items():
-        if tuple(t.shape) not in shapes:
-            raise ValueError(
-                f"{name} must have one element for each of the {C} channels of X ({_shape(X)}): "
-                f"shape ({C},), (1, {C}) or (1, {C}, 1, 1), but it has {_shape(t)}"
-            )
-    if training and X.numel() <= C:
-        raise ValueError(
-            f"training needs more than one value per channel, but X has {_shape(X)}: "
-            f"the variance of {X.numel() // max(C, 1)} value(s) cannot normalize"
-        )

@@ -1,109 +1,52 @@
-"""Checks that several layers share; each raises the type of exception that its `torch.nn` namesake raises."""
+"""What the book's `batch_norm` and `BatchNorm` refuse, in words; nothing is computed here."""
 
-import operator
-from numbers import Real
-from typing import Any
-
-import torch
 from torch import Tensor
 
-__all__ = [
-    "as_contiguous",
-    "check_elements",
-    "check_floating",
-    "check_number",
-    "check_parameters",
-    "check_tensor",
-    "check_types",
-    "is_integer",
-    "scaled_nothing",
-]
+__all__ = ["check_arguments", "check_constants", "check_layer", "shape"]
 
 
-def check_tensor(X: Tensor) -> None:
-    """Raise TypeError if X is no tensor."""
-    if not isinstance(X, Tensor):
-        raise TypeError(f"the input must be a Tensor, but is {type(X).__name__}")
+def shape(t: Tensor) -> str:
+    """The shape as the messages give it: "shape (4, 3)"."""
+    return f"shape {tuple(t.shape)}"
 
 
-def check_number(**numbers: Any) -> None:
-    """Raise TypeError unless each is a real number: Python's, NumPy's, or a tensor that holds one."""
-    for name, value in numbers.items():
-        if isinstance(value, (float, int, torch.SymFloat, torch.SymInt)):
-            continue
-        if isinstance(value, Tensor):
-            real = value.dim() == 0 and not value.is_complex() and not value.requires_grad
-        else:
-            real = isinstance(value, Real)
-        if not real:
-            raise TypeError(f"{name} must be a number, but is {value!r}")
+def check_constants(eps: float, momentum: float) -> None:
+    """Raise ValueError unless eps > 0 and 0 <= momentum <= 1."""
+    if not eps > 0:
+        raise ValueError(f"eps must be greater than 0, but is {eps}")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must lie in [0, 1] (the weight of the old value), but is {momentum}")
 
 
-def is_integer(value: Any) -> bool:
-    """Whether it is an integer: Python's, NumPy's, a tensor's, or the compiler's symbol; but not a bool."""
-    if isinstance(value, (int, torch.SymInt)):
-        return not isinstance(value, bool)
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
+def check_layer(num_features: int, num_dims: int, eps: float, momentum: float) -> None:
+    """Raise ValueError unless these are arguments for `BatchNorm`."""
+    if num_dims not in (2, 4):
+        raise ValueError(f"num_dims must be 2, for (N, C), or 4, for (N, C, H, W), but is {num_dims}")
+    if num_features < 1:
+        raise ValueError(f"num_features must be at least 1, but is {num_features}")
+    check_constants(eps, momentum)
 
 
-def check_elements(C: int, X: Tensor, **parameters: Tensor | None) -> None:
-    """Raise RuntimeError unless each parameter that is there has one element for each of X's C channels."""
-    for name, t in parameters.items():
-        if t is not None and t.numel() != C:
-            raise RuntimeError(
-                f"{name} should contain {C} elements, one for each channel of the input of shape "
-                f"{tuple(X.shape)}, not {t.numel()}"
-            )
-
-
-def check_types(X: Tensor, **parameters: Tensor | None) -> None:
-    """Raise RuntimeError unless each parameter that is there has X's type, or float32 beside a 16-bit X."""
-    half = X.dtype in (torch.float16, torch.bfloat16)
-    for name, t in parameters.items():
-        if t is not None and t.dtype != X.dtype and not (half and t.dtype == torch.float32):
-            allowed = f"{X.dtype} or torch.float32" if half else f"{X.dtype}"
-            raise RuntimeError(
-                f"mixed dtypes: beside an input of {X.dtype}, {name} must be {allowed}, but is {t.dtype}"
-            )
-
-
-def check_floating(X: Tensor) -> None:
-    """Raise NotImplementedError unless X is floating point."""
+def check_arguments(
+    X: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor,
+    eps: float, momentum: float, training: bool,
+) -> None:  # fmt: skip
+    """Raise TypeError or ValueError unless these are arguments for `batch_norm`."""
+    check_constants(eps, momentum)
     if not X.is_floating_point():
-        raise NotImplementedError(f"not implemented for an input of {X.dtype}: convert it with .float()")
-
-
-def check_parameters(X: Tensor, **parameters: Tensor | None) -> None:
-    """Check elements, type of X and types of the parameters, in this order; an X without elements passes."""
+        raise TypeError(f"X must be floating point, but is {X.dtype}; convert it with X.float()")
+    if X.dim() not in (2, 4):
+        raise ValueError(f"X must have shape (N, C) or (N, C, H, W), but has {shape(X)}")
     C = X.shape[1]
-    if X.is_floating_point() and all(t is None or (t.dtype == X.dtype and t.numel() == C) for t in parameters.values()):
-        return  # as nearly always: one look instead of three
-    if X.numel() > 0:
-        check_elements(C, X, **parameters)
-        check_floating(X)
-        check_types(X, **parameters)
-
-
-def scaled_nothing(X: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """An X without elements, scaled and shifted so that weight and bias get zeros as gradients.
-
-    Raises:
-        IndexError: weight or bias has no elements either.
-    """
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and t.numel() == 0:
-            raise IndexError(f"no element of {name} belongs to the input, whose shape is {tuple(X.shape)}")
-    Y = X.clone() if weight is None else X * weight[0]
-    return Y if bias is None else Y + bias[0]
-
-
-def as_contiguous(X: Tensor) -> Tensor:
-    """X itself if its memory is in the order of its axes, or channels last; else a contiguous copy."""
-    if X.is_contiguous():
-        return X
-    channels_last = X.dim() in (4, 5) and X.movedim(1, -1).is_contiguous()
-    return X if channels_last else X.contiguous()
+    parameters = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
+    for name, t in parameters.items():
+        if tuple(t.shape) not in ((C,), (1, C), (1, C, 1, 1)):
+            raise ValueError(
+                f"{name} must have one element for each of the {C} channels of X ({shape(X)}): "
+                f"shape ({C},), (1, {C}) or (1, {C}, 1, 1), but it has {shape(t)}"
+            )
+    if training and X.numel() <= C:
+        raise ValueError(
+            f"training needs more than one value per channel, but X has {shape(X)}: "
+            f"the variance of {X.numel() // max(C, 1)} value(s) cannot normalize"
+        )

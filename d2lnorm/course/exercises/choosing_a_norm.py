@@ -1,0 +1,192 @@
+"""Checks of the exercises of notebook 08: folding, swapping norms, how fast the gradient turns."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
+
+__all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change", "check_swap_norms"]
+
+
+@exercise
+def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear]) -> str:
+    """`fold(linear, bn)` must return one linear layer that computes `bn(linear(X))`, with bn in evaluation."""
+    g = torch.Generator().manual_seed(1)
+    for has_bias in (True, False):
+        linear, bn = _filled(nn.Linear(3, 4, bias=has_bias).eval(), g), _filled(nn.BatchNorm1d(4, eps=0.5).eval(), g)
+        before = _state(linear, bn)
+        folded = fold(linear, bn)
+        expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not a {type(folded).__name__}.")
+        expect(_state(linear, bn) == before, "the layers that were passed in have changed: fold into a copy.")
+        expect(folded.bias is not None, "the folded layer needs a bias, even if the old one had none.")
+        W, b = linear.weight, torch.zeros(4) if linear.bias is None else linear.bias
+        s = bn.weight / (bn.running_var + bn.eps).sqrt()
+        no_eps, no_root = bn.weight / bn.running_var.sqrt(), bn.weight / (bn.running_var + bn.eps)
+        outside = bn.weight / (bn.running_var.sqrt() + bn.eps)
+        wrong = {
+            "eps is missing under the root": no_eps[:, None] * W,
+            "eps belongs under the root, not beside it": outside[:, None] * W,
+            "it was divided by the variance, not by its root": no_root[:, None] * W,
+            "gamma is missing": (s / bn.weight)[:, None] * W,
+            "it is still the old weight": W,
+        }
+        expect_close(folded.weight, s[:, None] * W, "the folded weight", wrong)
+        mu, beta = bn.running_mean, bn.bias
+        wrong = {
+            "the linear layer's own bias was forgotten": beta - s * mu,
+            "the old bias must be scaled, too": b + beta - s * mu,
+            "the running mean must be scaled, too": s * b - mu + beta,
+            "beta is missing": s * (b - mu),
+            "the running mean is subtracted, not added": s * (b + mu) + beta,
+            "beta is not scaled: it is added after the division": s * (b - mu + beta),
+        }
+        expect_close(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
+        X = torch.randn(5, 3, generator=g)
+        expect_close(folded(X), bn(linear(X)), "the folded layer's output")
+    double = fold(nn.Linear(3, 4).double().eval(), nn.BatchNorm1d(4).double().eval())
+    expect(double.weight.dtype == torch.float64, "the folded layer of a float64 layer must be float64, too.")
+    return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
+
+
+@exercise
+def check_swap_norms(swap: Callable[[nn.Module, int], nn.Module]) -> str:
+    """`swap(net, num_groups)` must return a copy of net with `nn.GroupNorm` for each `nn.BatchNorm2d`, at any depth."""
+    g = torch.Generator().manual_seed(2)
+    block = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4, eps=0.5), nn.ReLU())
+    inner = nn.ModuleDict({"body": block, "norm": nn.BatchNorm2d(6)})
+    net = _filled(nn.Sequential(nn.BatchNorm2d(2, eps=0.25), inner, nn.Linear(3, 3)), g).double()
+    before, kinds = _state(net), [type(m) for m in net.modules()]
+    swapped = swap(net, 2)
+    expect(isinstance(swapped, nn.Module), f"return the new net, not a {type(swapped).__name__}.")
+    unchanged = [type(m) for m in net.modules()] == kinds and _state(net) == before
+    expect(unchanged, "the net that was passed in has changed: swap in a copy (copy.deepcopy).")
+    left = [name for name, m in swapped.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    expect(not left, f"batch norms are left inside of other modules: {', '.join(left)}. Go to any depth.")
+    old = {name: m for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    for name, bn in old.items():
+        norm = swapped.get_submodule(name)
+        expect(isinstance(norm, nn.GroupNorm), f"{name} must be an nn.GroupNorm, but is a {type(norm).__name__}.")
+        sizes = norm.num_groups, norm.num_channels
+        expect(sizes == (2, bn.num_features), f"{name} must have 2 groups of {bn.num_features} channels, not {sizes}.")
+        expect(norm.eps == bn.eps, f"{name} has eps {norm.eps}, the batch norm had {bn.eps}: take it over.")
+        for part, fresh in (("weight", torch.ones_like(bn.weight)), ("bias", torch.zeros_like(bn.bias))):
+            old_part = getattr(bn, part)
+            expect_close(getattr(norm, part), old_part, f"the {part} of {name}", {"it was not taken over": fresh})
+    shared = {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in swapped.parameters()}
+    expect(not shared, "the new net shares parameters with the old one; training one would change both: copy them.")
+    new = swapped.state_dict()
+    others = [n for n, t in net.state_dict().items() if n.rpartition(".")[0] not in old and not torch.equal(t, new[n])]
+    expect(not others, f"the other layers' weights must stay as they are, but not so {others[:1]}.")
+    alone = swap(nn.BatchNorm2d(4), 2)
+    expect(isinstance(alone, nn.GroupNorm), "a net that is itself an nn.BatchNorm2d must become an nn.GroupNorm.")
+    return "found at any depth, in a copy, with groups, eps, weight, bias and type right."
+
+
+@exercise
+def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, float], float]) -> str:
+    """`gradient_change(net, X, y, eta)` must return how far the gradient moves on the step -eta times the gradient."""
+    g = torch.Generator().manual_seed(3)
+    net = _filled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), g)
+    X, y, eta = torch.randn(6, 4, generator=g), torch.tensor([0, 1, 2, 0, 1, 2]), 0.5
+    (before,) = _state(net)
+    got = gradient_change(net, X, y, eta)
+    (after,) = _state(net)
+    moved = [name for name in before if after[name] != before[name]]
+    weights = [name for name, _ in net.named_parameters() if name in moved]
+    expect(not weights, f"the weights have changed afterwards ({weights[:1]}): step on a copy, or step back exactly.")
+    expect(not moved, f"the running statistics have moved ({moved[:1]}): in training every forward pass moves them.")
+    expect(all(p.grad is None for p in net.parameters()), "gradients are left in the net's .grad.")
+    expect(net.training, "the net came in training mode and left in evaluation: batch norm would compute otherwise.")
+    here, there, change = _change(net, X, y, -eta)
+    wrong = {
+        "the step went uphill: subtract eta times the gradient": _norm(_change(net, X, y, eta)[2]),
+        "it is the square of the norm": _norm(change) ** 2,
+        "the norms of the parameters were added up; take one norm over all numbers": sum(d.norm() for d in change),
+        "it is the difference of the two norms, which misses a turn": (_norm(there) - _norm(here)).abs(),
+        "it is the norm of the gradient itself": _norm(here),
+        "batch norm was in evaluation mode": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
+        "only the first parameter was counted": change[0].norm(),
+        "it is the new gradient alone, or .grad still held the old one: backward adds up": _norm(there),
+        "both gradients are one tensor: backward writes to .grad again, so clone it": 0.0,
+        "it was divided by eta": _norm(change) / eta,
+    }
+    expect_close(got, _norm(change).item(), "the change", wrong)
+    expect(isinstance(got, float), f"return a Python float, not a {type(got).__name__}.")
+    return "the right distance, and weights, gradients, running statistics and mode were left as they were."
+
+
+@exercise
+def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Conv2d]) -> str:
+    """`fold(bn, conv)` must return one convolution that computes `conv(bn(X))`; with zero padding there is none."""
+    g = torch.Generator().manual_seed(4)
+    for has_bias in (True, False):
+        conv = _filled(nn.Conv2d(3, 3, 2, stride=2, bias=has_bias), g)
+        bn = _filled(nn.BatchNorm2d(3, eps=0.5).eval(), g)
+        before = _state(bn, conv)
+        folded = fold(bn, conv)
+        expect(isinstance(folded, nn.Conv2d), f"return an nn.Conv2d, not a {type(folded).__name__}.")
+        expect(_state(bn, conv) == before, "the layers that were passed in have changed: fold into a copy.")
+        expect(folded.stride == conv.stride, "the folded convolution has lost its stride.")
+        expect(folded.bias is not None, "the folded convolution needs a bias, even if the old one had none.")
+        W, b = conv.weight, torch.zeros(3) if conv.bias is None else conv.bias
+        s = bn.weight / (bn.running_var + bn.eps).sqrt()
+        t = bn.bias - s * bn.running_mean
+        no_eps, no_root = bn.weight / bn.running_var.sqrt(), bn.weight / (bn.running_var + bn.eps)
+        wrong = {
+            "the scale belongs to the channels that come in (axis 1), not to those that go out": s[:, None, None, None],
+            "eps is missing under the root": no_eps[:, None, None],
+            "it was divided by the variance, not by its root": no_root[:, None, None],
+            "eps belongs under the root, not beside it": (bn.weight / (bn.running_var.sqrt() + bn.eps))[:, None, None],
+        }
+        wrong = {mistake: W * scale for mistake, scale in wrong.items()}
+        expect_close(folded.weight, W * s[:, None, None], "the folded weight", wrong)
+        kernel = W.sum((2, 3))  # what a constant image meets
+        wrong = {
+            "the shift of batch norm is missing": b,
+            "the convolution's own bias was forgotten": kernel @ t,
+            "the shift must go through the weights, as every input does": b + t,
+            "the shift meets every pixel under the kernel: sum over its height and width": b + W.mean((2, 3)) @ t,
+            "the shift goes through the old weights, since the scale is in it already": b + kernel @ (s * t),
+            "the scale of the running mean is missing": b + kernel @ (bn.bias - bn.running_mean),
+        }
+        expect_close(folded.bias, b + kernel @ t, "the folded bias", wrong)
+        X = torch.randn(2, 3, 4, 4, generator=g)
+        expect_close(folded(X), conv(bn(X)), "the folded convolution's output")
+    refused = raises(ValueError, fold, _filled(nn.BatchNorm2d(3).eval(), g), nn.Conv2d(3, 3, 3, padding=1))
+    expect(refused, "with padding=1 the border is wrong: zeros come in after batch norm. Raise a ValueError.")
+    return "weight, bias and output right, nothing changed in place, and zero padding refused."
+
+
+def _filled(module: nn.Module, g: torch.Generator) -> nn.Module:
+    """`module` with parameters and running statistics that hide nothing."""
+    with torch.no_grad():
+        for name, t in [*module.named_parameters(), *module.named_buffers()]:
+            if t.is_floating_point():
+                t.copy_(torch.randn(t.shape, generator=g))
+                if name.endswith("running_var"):
+                    t.abs_().add_(0.3)
+    return module
+
+
+def _state(*modules: nn.Module) -> list[dict[str, list]]:
+    return [{name: t.tolist() for name, t in m.state_dict().items()} for m in modules]
+
+
+def _change(net: nn.Module, X: Tensor, y: Tensor, step: float) -> list[list[Tensor]]:
+    """The gradient here, the gradient after `step` times it, and their difference, from a copy."""
+    net = copy.deepcopy(net)
+    weights = list(net.parameters())
+    here = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
+    with torch.no_grad():
+        for w, gradient in zip(weights, here, strict=True):
+            w.add_(step * gradient)
+    there = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
+    return [list(here), list(there), [b - a for a, b in zip(here, there, strict=True)]]
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors]).norm()

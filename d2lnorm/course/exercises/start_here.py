@@ -1,0 +1,165 @@
+"""Checks of notebook 00: means by class, standardizing a batch, merging the statistics of two batches."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, randn
+
+__all__ = ["check_class_means", "check_merge_statistics", "check_standardize_channels"]
+
+
+def _randn(*shape: int, seed: int = 0) -> Tensor:
+    return randn(*shape, seed=seed, dtype=torch.float32)
+
+
+@exercise
+def check_class_means(class_means: Callable) -> str:
+    """Check `class_means(X, y, num_classes)` on classes of different sizes, in no order, in two dtypes."""
+    X, y = 3 + _randn(7, 2, 3, 4), torch.tensor([2, 0, 1, 2, 2, 0, 2])
+    X_before, y_before = X.clone(), y.clone()
+    one_hot = torch.nn.functional.one_hot(y, 3).float()  # (N, classes)
+    sums, sizes = torch.einsum("nk,nchw->kchw", one_hot, X), one_hot.sum(dim=0).view(3, 1, 1, 1)
+
+    got = class_means(X, y, 3)
+    same = torch.equal(X, X_before) and torch.equal(y, y_before)
+    expect(same, "X or y is changed by the call; the caller still needs them, so compute new tensors.")
+    mistakes = {
+        "the images of each class were added up, but not divided by their number": sums,
+        "the sums were divided by the number of all images, not by that of the class": sums / len(X),
+        "every class got the mean of all images; select those with its label": X.mean(dim=0).expand(3, -1, -1, -1),
+        "it holds the median, not the mean": torch.stack([X[y == k].median(dim=0).values for k in range(3)]),
+        "it holds the first image of each class, not the mean of all": torch.stack([X[y == k][0] for k in range(3)]),
+        "the labels are in no order; select the images of a class by `y == number`": torch.stack(
+            [part.mean(dim=0) for part in X.split(y.bincount().tolist())]
+        ),
+    }
+    expect_close(got, sums / sizes, "the result", mistakes)
+
+    X = X[:, :1].double()
+    got = class_means(X, 2 - y, 3)
+    expect_close(got, (sums / sizes)[:, :1].flip(0).double(), "the result for one channel in float64")
+    return "right for classes of different sizes, in any order, for any number of channels."
+
+
+@exercise
+def check_standardize_channels(standardize_channels: Callable) -> str:
+    """Check `standardize_channels(X, eps)`: axes, variance, eps, precision, gradient, and X left alone."""
+    scale, shift = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1), torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)
+    X, eps = shift + scale * _randn(2, 2, 1, 2), 0.5  # as wide as it has channels: nothing stops a wrong broadcast
+    before = X.clone()
+    got = standardize_channels(X, eps)
+    expect(torch.equal(X, before), "X is changed by the call; `X -= ...` writes into the caller's tensor.")
+    expect_close(got, _standardized(X, eps), "the result", _standardize_mistakes(X, eps))
+
+    X = shift.expand(2, 2, 3, 5) + _randn(2, 2, 3, 5, seed=1)  # now a wrong broadcast is an error
+    expect_close(standardize_channels(X), _standardized(X, 1e-5), "the result with the default eps")
+
+    X = 1e4 + _randn(4, 2, 3, 3, seed=2)
+    truth = _standardized(X.double(), 1e-5).float()
+    mistake = "the variance is lost in rounding; average the squared distances from the mean, not E[x²] - E[x]²"
+    got = standardize_channels(X)
+    fine = torch.is_tensor(got) and got.shape == truth.shape and torch.allclose(got, truth, rtol=0, atol=0.02)
+    expect(fine, f"the result for means around 10,000 in float32 is not right: {mistake}.")
+
+    X = _randn(2, 2, 1, 2, seed=3).requires_grad_()
+    weights, got = _randn(2, 2, 1, 2, seed=4), standardize_channels(X, eps)
+    expect(got.requires_grad, "the gradient is lost: the result does not depend on X for autograd.")
+    (gradient,) = torch.autograd.grad((weights * got).sum(), X)
+    (truth,) = torch.autograd.grad((weights * _standardized(X, eps)).sum(), X)
+    (stopped,) = torch.autograd.grad((weights * _standardized(X, eps, detached=True)).sum(), X)
+    expect_close(
+        gradient, truth, "the gradient", {"mean and variance depend on X, too: keep them in the graph": stopped}
+    )
+    return "right axes, the biased variance, precise, differentiable, and X is left alone."
+
+
+def _standardized(X: Tensor, eps: float, detached: bool = False, dim: tuple[int, ...] = (0, 2, 3)) -> Tensor:
+    var, mean = torch.var_mean(X.detach() if detached else X, dim=dim, keepdim=True, correction=0)
+    return (X - mean) / (var + eps).sqrt()
+
+
+def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
+    """Return what each usual mistake gives; X is as wide as it has channels."""
+    axes = (0, 2, 3)
+    mean, var, unbiased = X.mean(dim=axes), X.var(dim=axes, correction=0), X.var(dim=axes)
+    kept_mean, kept_var, kept_unbiased = (t.view(1, -1, 1, 1) for t in (mean, var, unbiased))
+    along_width = "statistics of shape (C,) were broadcast along the width; keepdim=True keeps one for each channel"
+    n_minus_1 = "the variance was divided by n - 1; correction=0 divides by n"
+    both = X - mean  # the mean along the width, then statistics of what is left
+    wrong_axes = {
+        "each image has its own statistics; average over the batch axis 0, too": (2, 3),
+        "each image has its own statistics; average over axis 0, and not over the channels' axis 1": (1, 2, 3),
+        "each pixel has its own statistics; average over the axes 2 and 3, too": (0,),
+        "all channels share one mean and variance; leave axis 1 out of dim": (0, 1, 2, 3),
+    }
+    return {
+        along_width: (X - mean) / (var + eps).sqrt(),
+        f"{along_width}. And {n_minus_1}": (X - mean) / (unbiased + eps).sqrt(),
+        f"{along_width} (the mean, then the variance of the rest)": both / (both.var(axes, correction=0) + eps).sqrt(),
+        f"{along_width} (the mean, then the variance of the rest). And {n_minus_1}": both
+        / (both.var(axes) + eps).sqrt(),
+        f"{along_width} (the mean)": both / (both.var(axes, correction=0, keepdim=True) + eps).sqrt(),
+        f"{along_width} (the mean). And {n_minus_1}": both / (both.var(axes, keepdim=True) + eps).sqrt(),
+        f"{along_width} (of the mean)": (X - mean) / (kept_var + eps).sqrt(),
+        f"{along_width} (of the variance)": (X - kept_mean) / (var + eps).sqrt(),
+        f"{along_width} (of the variance). And {n_minus_1}": (X - kept_mean) / (unbiased + eps).sqrt(),
+        n_minus_1: (X - kept_mean) / (kept_unbiased + eps).sqrt(),
+        "eps was added to the root; it belongs under it, to the variance": (X - kept_mean) / (kept_var.sqrt() + eps),
+        "eps was left out": (X - kept_mean) / kept_var.sqrt(),
+        "it was divided by the variance; take its root": (X - kept_mean) / (kept_var + eps),
+        **{name: _standardized(X, eps, dim=dim) for name, dim in wrong_axes.items()},
+    }
+
+
+@exercise
+def check_merge_statistics(merge_statistics: Callable) -> str:
+    """Check `merge_statistics`: on batches of different sizes, starting from nothing, with means around 10,000."""
+    X_a, X_b = 1 + _randn(2, 3), _randn(4, 3, seed=1) * torch.tensor([1.0, 2.0, 3.0]) - 2
+    a, b = _statistics(X_a), _statistics(X_b)
+    before = [t.clone() for t in (*a[1:], *b[1:])]
+    n, mean, var = _three(merge_statistics(*a, *b))
+    same = all(torch.equal(t, old) for t, old in zip((*a[1:], *b[1:]), before, strict=True))
+    expect(same, "the arguments are changed by the call; `+=` writes into the caller's tensors.")
+
+    both = torch.cat([X_a, X_b])
+    _, truth_mean, truth_var = _statistics(both)
+    expect_close(n, 6, "the size")
+    unweighted = {"the two means count the same; weigh each by the size of its batch": (a[1] + b[1]) / 2}
+    expect_close(mean, truth_mean, "the mean", unweighted)
+    within = (a[0] * a[2] + b[0] * b[2]) / 6
+    between = "the distance between the batches' means is missing: they add to the variance"
+    squared = [(t[1] - truth_mean) ** 2 for t in (a, b)]
+    mistakes = {
+        between: within,
+        f"the batches were not weighed by their sizes, and {between}": (a[2] + b[2]) / 2,
+        "the batches were not weighed by their sizes": (a[2] + b[2]) / 2 + (squared[0] + squared[1]) / 2,
+        "it is the unbiased variance; divide by n, not by n - 1": both.var(dim=0),
+        "it is the standard deviation; leave out the root": truth_var.sqrt(),
+        "it is the sum of the squared distances; divide it by n": 6 * truth_var,
+        "the squared distances between the means were not weighed by the sizes": within + (squared[0] + squared[1]) / 2,
+        "the full distance between the means was added; its weight is n_a n_b / n²": within + (a[1] - b[1]) ** 2,
+    }
+    expect_close(var, truth_var, "the variance", mistakes)
+
+    nothing = 0, torch.zeros(3), torch.zeros(3)
+    for got, wanted, what in zip(_three(merge_statistics(*nothing, *b)), b, ("size", "mean", "variance"), strict=True):
+        expect_close(got, wanted, f"the {what} of nothing and a batch")
+
+    means, variances = torch.tensor([10_000.0, 10_004.0]), torch.tensor([1.0, 2.0])
+    _, mean, var = _three(merge_statistics(4, means[:1], variances[:1], 12, means[1:], variances[1:]))
+    expect_close(mean, torch.tensor([10_003.0]), "the mean around 10,000 in float32", rtol=1e-6)
+    precise = "it is lost in rounding; square distances from the common mean, instead of E[x²] - E[x]²"
+    fine = torch.is_tensor(var) and torch.allclose(var, torch.tensor([4.75]), atol=1e-2)
+    expect(fine, f"the variance with means around 10,000 in float32 is not right: {precise}.")
+    return "right for any sizes, from nothing on, and precise for large means."
+
+
+def _statistics(X: Tensor) -> tuple[int, Tensor, Tensor]:
+    return len(X), X.mean(dim=0), X.var(dim=0, correction=0)
+
+
+def _three(got: object) -> tuple:
+    expect(isinstance(got, tuple | list) and len(got) == 3, "it must return three things: the size, mean and variance.")
+    return tuple(got)

@@ -1,0 +1,77 @@
+"""Recompute the running statistics of trained batch-norm layers from data."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from d2lnorm.batch_norm import BatchNorm
+from d2lnorm.nn.channel_norm import ChannelNorm
+from d2lnorm.training.evaluation import device_of, modes_kept
+
+__all__ = ["recompute_running_statistics"]
+
+
+def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
+    """Replace all running statistics in `net` by the plain average over the batches of `data_iter`.
+
+    The running statistics that training leaves behind average over weights that have since changed; these
+    belong to the weights that the net has now. Weights, modes, momenta, counters and torch's random state are
+    left as they were found, and after an error everything; dropout stays off while the statistics are gathered.
+
+    Args:
+        net: holds any number of batch norm and instance norm layers, of `torch.nn` or drop-ins (both with
+            `torch.nn`'s momentum), and of `d2lnorm.BatchNorm` (with the book's). Those without running
+            statistics are left alone, and those that the net does not use in evaluation keep theirs. One that
+            it uses several times averages over all its inputs.
+        data_iter: yields (X, y) batches; y is not used.
+
+    Raises:
+        ValueError: `data_iter` is empty.
+
+    Source: Ioffe and Szegedy (2015), algorithm 2; `torch.optim.swa_utils.update_bn` does the same for
+    averaged weights.
+    """
+    layers = [m for m in net.modules() if isinstance(m, BatchNorm) or _has_running_statistics(m)]
+    momenta = [m.momentum for m in layers]
+    before = [(name, t, t.clone()) for m in layers for name, t in m.named_buffers(recurse=False)]
+    inputs = dict.fromkeys(layers, 0)  # how many each layer has seen
+
+    def weigh(m: nn.Module, _) -> None:
+        """The k-th input of a layer enters its average with weight 1/k."""
+        inputs[m] += 1
+        if inputs[m] == 1:  # weight 0 for what was there would not remove a NaN
+            _forget(m)
+        m.momentum = 1 - 1 / inputs[m] if isinstance(m, BatchNorm) else 1 / inputs[m]
+
+    hooks = [m.register_forward_pre_hook(weigh) for m in layers]
+    device, batches, done = device_of(net), 0, False
+    try:
+        with modes_kept(net), torch.random.fork_rng(devices=[]), torch.no_grad():
+            net.eval()
+            for m in layers:
+                m.training = True
+            for X, _ in data_iter:
+                net(X.to(device))
+                batches += 1
+        done = True
+    finally:
+        for m, momentum, hook in zip(layers, momenta, hooks, strict=True):
+            m.momentum = momentum
+            hook.remove()
+        for name, t, old in before:
+            if name == "num_batches_tracked" or not done:
+                t.copy_(old)
+    if batches == 0:
+        raise ValueError("data_iter yields no batch: there is nothing to compute the statistics from")
+
+
+def _has_running_statistics(m: nn.Module) -> bool:
+    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, ChannelNorm
+    return isinstance(m, kinds) and m.running_mean is not None
+
+
+def _forget(m: nn.Module) -> None:
+    mean, var = (m.moving_mean, m.moving_var) if isinstance(m, BatchNorm) else (m.running_mean, m.running_var)
+    mean.zero_()
+    var.fill_(1)

@@ -1,0 +1,320 @@
+"""Answers to the exercises of notebook 08."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_linear_bn_eval
+
+import d2lnorm
+from d2lnorm.course.exercises.choosing_a_norm import (
+    check_fold_into_conv_after,
+    check_fold_into_linear,
+    check_gradient_change,
+    check_swap_norms,
+)
+from exercise_answers import Answers
+
+
+def set_to(layer, weight, bias):
+    layer = copy.deepcopy(layer)
+    layer.weight = nn.Parameter(weight.detach())
+    layer.bias = None if bias is None else nn.Parameter(bias.detach())
+    return layer
+
+
+def bias_of(layer):
+    return torch.zeros_like(layer.weight.flatten(1)[:, 0]) if layer.bias is None else layer.bias
+
+
+def linear_fold(
+    scale=lambda bn: bn.weight / (bn.running_var + bn.eps).sqrt(),
+    shift=lambda s, b, mu, beta: s * (b - mu) + beta,
+):
+    def fold(linear, bn):
+        s = scale(bn)
+        bias = shift(s, bias_of(linear), bn.running_mean, bn.bias)
+        return set_to(linear, s[:, None] * linear.weight, bias)
+
+    return fold
+
+
+def linear_in_place(linear, bn):
+    with torch.no_grad():
+        s = bn.weight / (bn.running_var + bn.eps).sqrt()
+        linear.bias = nn.Parameter(s * (bias_of(linear) - bn.running_mean) + bn.bias)
+        linear.weight.mul_(s[:, None])
+    return linear
+
+
+def linear_by_probing(linear, bn):
+    """The affine map read off from its values at zero and at the unit vectors."""
+    like = {"dtype": linear.weight.dtype}
+    folded = nn.Linear(linear.in_features, linear.out_features, **like)
+    with torch.no_grad():
+        points = torch.cat([torch.zeros(1, linear.in_features, **like), torch.eye(linear.in_features, **like)])
+        at_zero, *rest = bn(linear(points))
+        folded.bias.copy_(at_zero)
+        folded.weight.copy_((torch.stack(rest) - at_zero).T)
+    return folded
+
+
+def always_float32(linear, bn):
+    return linear_fold()(linear, bn).float()
+
+
+def no_bias_when_there_was_none(linear, bn):
+    folded = linear_fold()(linear, bn)
+    return folded if linear.bias is not None else set_to(folded, folded.weight, None)
+
+
+def group_norm_for(bn, num_groups, eps=True, weight=True, bias=True):
+    norm = nn.GroupNorm(num_groups, bn.num_features, bn.eps if eps else 1e-5).to(bn.weight)
+    state = {"weight": bn.weight if weight else norm.weight, "bias": bn.bias if bias else norm.bias}
+    norm.load_state_dict(state)
+    return norm
+
+
+def swap_by_name(**kept):
+    def swap(net, num_groups):
+        if isinstance(net, nn.BatchNorm2d):
+            return group_norm_for(net, num_groups, **kept)
+        net = copy.deepcopy(net)
+        for name in [n for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)]:
+            parent, _, child = name.rpartition(".")
+            setattr(net.get_submodule(parent), child, group_norm_for(net.get_submodule(name), num_groups, **kept))
+        return net
+
+    return swap
+
+
+def swap_top_only(net, num_groups):
+    net = copy.deepcopy(net)
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(net, name, group_norm_for(child, num_groups))
+    return net
+
+
+def swap_in_place(net, num_groups):
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(net, name, group_norm_for(child, num_groups))
+        else:
+            swap_in_place(child, num_groups)
+    return net
+
+
+def swap_not_the_root(net, num_groups):
+    return copy.deepcopy(net) if isinstance(net, nn.BatchNorm2d) else swap_by_name()(net, num_groups)
+
+
+def swap_one_group(net, num_groups):
+    return swap_by_name()(net, 1)
+
+
+def swap_and_reset(net, num_groups):
+    net = swap_by_name()(net, num_groups)
+    for m in net.modules():
+        if isinstance(m, nn.Linear):
+            m.reset_parameters()
+    return net
+
+
+def swap_and_share(net, num_groups):
+    new = swap_by_name()(net, num_groups)
+    for name, m in new.named_modules():
+        if isinstance(m, nn.GroupNorm):
+            m.weight = net.get_submodule(name).weight
+    return new
+
+
+def change_of(norm=lambda d: torch.cat([t.flatten() for t in d]).norm(), sign=-1, mode=None, of=lambda a, b: b - a):
+    """An answer with functional_call, on copied buffers."""
+
+    def gradient_change(net, X, y, eta):
+        net = copy.deepcopy(net)
+        net = net if mode is None else net.train(mode)
+        weights = dict(net.named_parameters())
+
+        def gradient(moved):
+            return torch.autograd.grad(F.cross_entropy(functional_call(net, moved, (X,)), y), list(moved.values()))
+
+        here = gradient(weights)
+        pairs = zip(weights.items(), here, strict=True)
+        moved = {n: (w + sign * eta * g).detach().requires_grad_() for (n, w), g in pairs}
+        return float(norm([of(a, b) for a, b in zip(here, gradient(moved), strict=True)]))
+
+    return gradient_change
+
+
+def change_and_never_back(net, X, y, eta):
+    opt, seen = torch.optim.SGD(net.parameters(), lr=eta), []
+    for _ in range(2):
+        opt.zero_grad()
+        F.cross_entropy(net(X), y).backward()
+        seen.append(torch.cat([p.grad.flatten().clone() for p in net.parameters()]))
+        opt.step()
+    opt.zero_grad()
+    return (seen[1] - seen[0]).norm().item()
+
+
+def change_with_optimizer(net, X, y, eta):
+    """On a copy, with backward and SGD."""
+    return change_and_never_back(copy.deepcopy(net), X, y, eta)
+
+
+def change_moves_statistics(net, X, y, eta):
+    result = change_of()(net, X, y, eta)
+    with torch.no_grad():
+        net(X)
+    return result
+
+
+def change_leaves_gradients(net, X, y, eta):
+    statistics = copy.deepcopy(dict(net.named_buffers()))
+    F.cross_entropy(net(X), y).backward()
+    for name, b in net.named_buffers():
+        b.copy_(statistics[name])
+    return change_of()(net, X, y, eta)
+
+
+def change_leaves_eval(net, X, y, eta):
+    result = change_of()(net, X, y, eta)
+    net.eval()
+    return result
+
+
+def change_as_tensor(net, X, y, eta):
+    return torch.tensor(change_of()(net, X, y, eta))
+
+
+def change_of_norms(net, X, y, eta):
+    net = copy.deepcopy(net)
+    opt, norms = torch.optim.SGD(net.parameters(), lr=eta), []
+    for _ in range(2):
+        opt.zero_grad()
+        F.cross_entropy(net(X), y).backward()
+        norms.append(torch.cat([p.grad.flatten() for p in net.parameters()]).norm().item())
+        opt.step()
+    return abs(norms[1] - norms[0])
+
+
+def conv_fold(
+    scale=lambda bn: bn.weight / (bn.running_var + bn.eps).sqrt(),
+    shift=lambda bn, s: bn.bias - s * bn.running_mean,
+    axis=1,
+    bias=lambda W, b, t: b + (W * t.view(1, -1, 1, 1)).sum((1, 2, 3)),
+    padded=False,
+):
+    def fold(bn, conv):
+        if not padded and conv.padding != (0, 0):
+            raise ValueError("zero padding")
+        s = scale(bn)
+        W = conv.weight * s.view([-1 if i == axis else 1 for i in range(4)])
+        return set_to(conv, W, bias(conv.weight, bias_of(conv), shift(bn, s)))
+
+    return fold
+
+
+def conv_by_probing(bn, conv):
+    """The bias from a black image, the weights as the gradient of each output to its patch."""
+    if conv.padding != (0, 0):
+        raise ValueError("zero padding")
+    X = torch.zeros(1, conv.in_channels, *conv.kernel_size, requires_grad=True)
+    Y = conv(bn(X)).flatten()
+    W = torch.cat([torch.autograd.grad(y, X, retain_graph=True)[0] for y in Y])
+    return set_to(conv, W, Y)
+
+
+def conv_in_place(bn, conv):
+    folded = conv_fold()(bn, conv)
+    conv.weight, conv.bias = folded.weight, folded.bias
+    return conv
+
+
+def conv_without_stride(bn, conv):
+    folded = conv_fold()(bn, conv)
+    folded.stride = (1, 1)
+    return folded
+
+
+ANSWERS = {
+    check_fold_into_linear: Answers(
+        right=[linear_fold(), d2lnorm.fold_batch_norm, fuse_linear_bn_eval, linear_by_probing],
+        wrong={
+            "eps forgotten": (linear_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
+            "eps outside": (
+                linear_fold(lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps)),
+                "under the root, not",
+            ),
+            "no root": (linear_fold(lambda bn: bn.weight / (bn.running_var + bn.eps)), "not by its root"),
+            "no gamma": (linear_fold(lambda bn: (bn.running_var + bn.eps).rsqrt()), "gamma is missing"),
+            "no bias": (linear_fold(shift=lambda s, b, mu, beta: beta - s * mu), "own bias was forgotten"),
+            "bias not scaled": (linear_fold(shift=lambda s, b, mu, beta: b + beta - s * mu), "old bias must be scaled"),
+            "mean not scaled": (linear_fold(shift=lambda s, b, mu, beta: s * b - mu + beta), "mean must be scaled"),
+            "no beta": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu)), "beta is missing"),
+            "beta scaled": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu + beta)), "beta is not scaled"),
+            "mean added": (linear_fold(shift=lambda s, b, mu, beta: s * (b + mu) + beta), "not added"),
+            "in place": (linear_in_place, "fold into a copy"),
+            "no bias for none": (no_bias_when_there_was_none, "needs a bias"),
+            "float32": (always_float32, "must be float64"),
+            "the pair": (lambda linear, bn: nn.Sequential(linear, bn), "not a Sequential"),
+        },
+    ),
+    check_swap_norms: Answers(
+        right=[swap_by_name(), lambda net, G: swap_in_place(nn.Sequential(copy.deepcopy(net)), G)[0]],
+        wrong={
+            "top level only": (swap_top_only, "any depth"),
+            "in place": (swap_in_place, "swap in a copy"),
+            "not the root": (swap_not_the_root, "itself an nn.BatchNorm2d"),
+            "other groups": (swap_one_group, "2 groups of"),
+            "eps forgotten": (swap_by_name(eps=False), "take it over"),
+            "weight forgotten": (swap_by_name(weight=False), "the weight of"),
+            "bias forgotten": (swap_by_name(bias=False), "the bias of"),
+            "others reset": (swap_and_reset, "must stay as they are"),
+            "parameters shared": (swap_and_share, "shares parameters"),
+            "float32": (lambda net, G: swap_by_name()(net, G).float(), "dtype torch.float64"),
+        },
+    ),
+    check_gradient_change: Answers(
+        right=[change_of(), change_with_optimizer],
+        wrong={
+            "uphill": (change_of(sign=1), "uphill"),
+            "squared": (change_of(norm=lambda d: sum((t**2).sum() for t in d)), "square of the norm"),
+            "sum of norms": (change_of(norm=lambda d: sum(t.norm() for t in d)), "one norm over all"),
+            "difference of norms": (change_of_norms, "misses a turn"),
+            "no difference": (change_of(of=lambda a, b: a), "the gradient itself"),
+            "in eval": (change_of(mode=False), "evaluation mode"),
+            "added up in .grad": (change_of(of=lambda a, b: b), "backward adds up"),
+            "one tensor": (change_of(of=lambda a, b: b - b), "clone it"),
+            "over eta": (lambda net, X, y, eta: change_of()(net, X, y, eta) / eta, "divided by eta"),
+            "first parameter": (change_of(norm=lambda d: d[0].norm()), "only the first parameter"),
+            "weights moved": (change_and_never_back, "the weights have changed"),
+            "statistics moved": (change_moves_statistics, "running statistics have moved"),
+            "gradients left": (change_leaves_gradients, "left in the net's .grad"),
+            "left in eval": (change_leaves_eval, "left in evaluation"),
+            "a tensor": (change_as_tensor, "Python float"),
+        },
+    ),
+    check_fold_into_conv_after: Answers(
+        right=[conv_fold(), conv_by_probing],
+        wrong={
+            "as if after": (conv_fold(axis=0), "channels that come in"),
+            "eps forgotten": (conv_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
+            "eps outside": (conv_fold(lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps)), "under the root, not"),
+            "no root": (conv_fold(lambda bn: bn.weight / (bn.running_var + bn.eps)), "not by its root"),
+            "no shift": (conv_fold(bias=lambda W, b, t: b), "shift of batch norm is missing"),
+            "no bias": (conv_fold(bias=lambda W, b, t: W.sum((2, 3)) @ t), "own bias was forgotten"),
+            "shift not through W": (conv_fold(bias=lambda W, b, t: b + t), "go through the weights"),
+            "mean over pixels": (conv_fold(bias=lambda W, b, t: b + W.mean((2, 3)) @ t), "sum over its height"),
+            "scaled twice": (conv_fold(shift=lambda bn, s: s * (bn.bias - s * bn.running_mean)), "old weights"),
+            "mean not scaled": (conv_fold(shift=lambda bn, s: bn.bias - bn.running_mean), "running mean is missing"),
+            "in place": (conv_in_place, "fold into a copy"),
+            "stride lost": (conv_without_stride, "stride"),
+            "padding accepted": (conv_fold(padded=True), "Raise a ValueError"),
+        },
+    ),
+}

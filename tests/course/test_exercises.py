@@ -1,0 +1,116 @@
+"""Every check accepts right answers, rejects the usual mistakes with words that help, and knows the stub."""
+
+import importlib
+import pkgutil
+
+import exercise_answers
+import pytest
+import torch
+
+import d2lnorm.course.exercises
+from d2lnorm.course.exercises.feedback import NotYet, exercise, expect, expect_close
+
+MODULES = [m.name for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__) if m.name != "feedback"]
+ANSWERS = {}
+for name in MODULES:
+    ANSWERS |= importlib.import_module(f"exercise_answers.{name}").ANSWERS
+CHECKS = list(ANSWERS)
+RIGHT = [pytest.param(c, r, id=f"{c.__name__}-{n}") for c, a in ANSWERS.items() for n, r in enumerate(a.right)]
+WRONG = [pytest.param(c, *w, id=f"{c.__name__}-{n}") for c, a in ANSWERS.items() for n, w in a.wrong.items()]
+
+
+@pytest.fixture(autouse=True)
+def torch_state_kept():
+    """A check may seed torch for itself; whatever it prints or sets besides, the next test must not see it."""
+    threads, enabled, numbers = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state()
+    yield
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled() == enabled
+
+
+def test_every_check_of_the_package_has_its_answers():
+    for name in MODULES:
+        module = importlib.import_module(f"d2lnorm.course.exercises.{name}")
+        assert {getattr(module, check) for check in module.__all__} <= set(CHECKS), name
+        assert all(check.startswith("check_") for check in module.__all__), name
+    assert {m.name for m in pkgutil.iter_modules(exercise_answers.__path__)} == set(MODULES)
+    for check, answers in ANSWERS.items():
+        assert answers.right, check.__name__
+        assert len(answers.wrong) >= 2, check.__name__
+        assert "\n" in check.__doc__ or len(check.__doc__) > 30, check.__name__
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_right_answers_pass(check, answer, capsys):
+    check(answer)
+    out = capsys.readouterr().out
+    assert out.startswith("✓ ")
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize(("check", "answer", "words"), WRONG)
+def test_wrong_answers_are_told_what_is_wrong(check, answer, words, capsys):
+    with pytest.raises(NotYet) as feedback:
+        check(answer)
+    assert words in str(feedback.value)
+    assert 30 < len(str(feedback.value)) < 600
+    assert "✓" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_stub_is_known(check, capsys):
+    def stub(*args, **kwargs):
+        raise NotImplementedError
+
+    check(stub)
+    assert capsys.readouterr().out == (
+        "○ stub: not written yet. Fill in the stub above, run it, then run this cell again.\n"
+    )
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_an_answer_that_returns_nothing_is_told_so(check):
+    with pytest.raises(Exception) as caught:  # noqa: PT011  a class's answer fails where its instance is used
+        check(lambda *args, **kwargs: None)
+    assert not isinstance(caught.value, SystemExit)
+
+
+def test_jupyter_shows_feedback_without_a_traceback():
+    assert NotYet("look at the axes")._render_traceback_() == ["✗ look at the axes"]
+
+
+def test_a_bug_in_the_answer_comes_through():
+    @exercise
+    def check_something(answer):
+        answer()
+        return "well done"
+
+    def buggy():
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        check_something(buggy)
+
+
+def test_expectations():
+    truth = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    expect(True, "fine")
+    expect_close(truth.clone(), truth, "Y")
+    expect_close(torch.tensor([2.0]), 2.0, "the number")
+    expect_close(2, 2.0, "the number")
+    twice = {"it was doubled": 2 * truth, "it was halved": truth / 2}
+    for got, words in [
+        (None, "Y must be a tensor, but is a NoneType"),
+        (torch.ones(2), r"Y must have shape \(2, 2\), but has \(2,\)"),
+        (truth.double(), "Y must have dtype torch.float32, but has torch.float64"),
+        (truth / 2, "Y is not right: it was halved"),
+        (truth + torch.tensor([[0, 0], [1.0, 0]]), r"at index \[1, 0\] expected 3.0000, got 4.0000"),
+        (truth / 0, "4 of its 4 values are not finite"),
+    ]:
+        with pytest.raises(NotYet, match=words):
+            expect_close(got, truth, "Y", twice)
+    with pytest.raises(NotYet, match="the share must be a number, but is a str"):
+        expect_close("half", 0.5, "the share")
+    with pytest.raises(NotYet, match="the share is not right: expected 0.5000, got 0.4000"):
+        expect_close(0.4, 0.5, "the share", {"seldom": 0.3})
