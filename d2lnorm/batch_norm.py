@@ -54,12 +54,15 @@ def batch_norm(
     if training:
         axes = (0,) if X.dim() == 2 else (0, 2, 3)  # all but the channels'
         mean = X32.mean(axes, keepdim=True)
-        var = ((X32 - mean) ** 2).mean(axes, keepdim=True)
+        mean = mean + (X32 - mean).detach().mean(axes, keepdim=True)  # 0, but for what rounding has left
+        centred = X32 - mean
+        var = (centred**2).mean(axes, keepdim=True)
         moving_mean = momentum * moving_mean + (1 - momentum) * mean.view_as(moving_mean)
         moving_var = momentum * moving_var + (1 - momentum) * var.view_as(moving_var)
     else:
         mean, var = moving_mean.view(channels), moving_var.view(channels)
-    X_hat = (X32 - mean) / torch.sqrt(var + eps)
+        centred = X32 - mean
+    X_hat = centred / torch.sqrt(var + eps)
     Y = gamma.view(channels) * X_hat + beta.view(channels)
     return Y.to(X.dtype), moving_mean.detach(), moving_var.detach()
 

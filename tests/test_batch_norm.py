@@ -95,16 +95,40 @@ def test_arguments_stay_and_statistics_carry_no_graph(training):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_large_mean_is_normalized_as_well_as_torch_does(training):
-    X = torch.randn(256, 4, generator=torch.Generator().manual_seed(0)) + 1e4
-    ones, zeros = torch.ones(4), torch.zeros(4)
-    mean, var = X.double().mean(0).float(), X.double().var(0, correction=0).float()
-    Y = batch_norm(X, ones, zeros, mean, var, training=training)[0].double()
-    Z = oracle(X, ones, zeros, mean, var, 1e-5, 0.9, training)[0].double()
-    D = X.double()
-    exact = (D - D.mean(0)) / torch.sqrt(D.var(0, correction=0) + 1e-5)
-    assert (Y - exact).abs().max() <= (Z - exact).abs().max() + 1e-3
-    assert_close(Y.var(0, correction=0), torch.ones(4, dtype=torch.double), rtol=0, atol=1e-3)
+@pytest.mark.parametrize("shape", [(256, 4), (256, 6, 24, 24), (64, 3, 9, 9)])
+@pytest.mark.parametrize("center", [1e4, -1e4, 1e4 + 0.3])
+def test_large_mean_is_normalized_as_well_as_torch_does(center, shape, training):
+    """float32 numbers near 1e4 lie 1e-3 apart, so a mean is off by half of that at best, in torch too."""
+    X = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + center
+    D, axes, C = X.double(), [0, *range(2, X.dim())], shape[1]
+    mean, var = D.mean(axes), D.var(axes, correction=0)
+    ones, zeros, statistics = torch.ones(C), torch.zeros(C), (mean.float(), var.float())
+    Y = batch_norm(X, ones, zeros, *statistics, training=training)[0].double()
+    Z = oracle(X, ones, zeros, *statistics, 1e-5, 0.9, training)[0].double()
+    mean, var = (t.view(1, -1, *[1] * (X.dim() - 2)) for t in (mean, var))
+    exact = (D - mean) / torch.sqrt(var + 1e-5)
+    assert (Y - exact).abs().max() <= (Z - exact).abs().max() + 2e-4
+    assert_close(Y.var(axes, correction=0), torch.ones(C, dtype=torch.double), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e4, 1e4 + 0.3])
+@pytest.mark.parametrize("shape", [(255, 4), (250, 3, 9, 9)])
+def test_a_constant_channel_gives_beta(shape, value):
+    """A mean that is off by one rounding would be divided by the root of eps, 0.003, and look like a value."""
+    C = shape[1]
+    beta = torch.arange(1.0, C + 1)
+    Y = batch_norm(torch.full(shape, value), torch.ones(C), beta, torch.zeros(C), torch.ones(C), training=True)[0]
+    assert torch.equal(Y, beta.view(1, -1, *[1] * (len(shape) - 2)).expand(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("training", [True, False])
+def test_16_bits_are_computed_in_32_and_rounded_once(dtype, training):
+    X, *rest = data((40, 3, 5, 2), torch.float32)
+    Y, mean, var = batch_norm(X.to(dtype), *rest, training=training)
+    exact, *statistics = batch_norm(X.to(dtype).float(), *rest, training=training)
+    assert torch.equal(Y, exact.to(dtype))
+    assert_close((mean, var), tuple(statistics))
 
 
 def test_empty_batch_predicts_nothing():
