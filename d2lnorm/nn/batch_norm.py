@@ -1,8 +1,7 @@
 """Batch normalization with PyTorch's conventions: drop-ins for `nn.BatchNorm1d`, `2d` and `3d`.
 
 What they compute differs from the book's `batch_norm` in two lines, marked below: momentum weighs the new
-value, and the running variance is the unbiased one. The normalization is the same function; the rest is
-bookkeeping that `torch.nn` also does.
+value, and the running variance is the unbiased one. The rest is bookkeeping that `torch.nn` also does.
 
 Source: Ioffe and Szegedy (2015), algorithms 1 and 2.
 """
@@ -12,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from d2lnorm.nn.channel_norm import ChannelNorm
+from d2lnorm.nn.channel_norm import ChannelNorm, moving_average
 from d2lnorm.nn.checks import as_contiguous, check_number, check_parameters, scaled_nothing
-from d2lnorm.nn.normalize import moving_average, normalize, normalize_with
+from d2lnorm.nn.normalize import normalize, normalize_with
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 

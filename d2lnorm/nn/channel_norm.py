@@ -1,11 +1,4 @@
-"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state.
-
-What can still be told apart from `torch.nn`: tools that ask for the class pass these layers by, for instance
-`torch.optim.swa_utils.update_bn` (use `recompute_running_statistics`) and `torch.fx.symbolic_trace` (use
-`torch.export`), and `torch.jit.script` does not take them.
-With eps = 0 a constant input gives the bias, where `torch.nn` gives NaN. And the sum of the |x| that share their
-statistics must stay below 3.4e38, float32's largest number; `torch.nn` sums in float64 here and there.
-"""
+"""What the drop-in batch and instance norm share: constructor, parameters, running statistics, state."""
 
 from typing import Any
 
@@ -14,7 +7,7 @@ from torch import Tensor
 
 from d2lnorm.nn.scaled import Scaled
 
-__all__ = ["ChannelNorm"]
+__all__ = ["ChannelNorm", "moving_average"]
 
 
 class ChannelNorm(Scaled):
@@ -101,3 +94,16 @@ class ChannelNorm(Scaled):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
+
+
+def moving_average(old: Tensor, new: Tensor, momentum: float | Tensor) -> Tensor:
+    """Return `momentum old + (1 - momentum) new`, shaped and typed like `old`, without autograd graph.
+
+    Args:
+        old, new: as many elements each; computed in the type of `new`.
+        momentum: the book's, the weight of the old value. `torch.nn`'s is the weight of the new value, so
+            momentum_book = 1 - momentum_torch.
+    """
+    with torch.no_grad():
+        new = new.reshape(old.shape)
+        return (momentum * old.to(new.dtype) + (1 - momentum) * new).to(old.dtype)

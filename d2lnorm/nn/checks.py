@@ -21,9 +21,11 @@ __all__ = [
 
 
 def check_tensor(X: Tensor) -> None:
-    """Raise TypeError if X is no tensor."""
+    """Raise TypeError if X is no tensor, or nested in torch's older layout."""
     if not isinstance(X, Tensor):
         raise TypeError(f"the input must be a Tensor, but is {type(X).__name__}")
+    if X.is_nested and X.layout == torch.strided:
+        raise TypeError("a nested tensor of layout torch.strided is not supported: make it with layout=torch.jagged")
 
 
 def check_number(**numbers: Any) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Dropout", "dropout"]
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p, multiply the others by 1 / (1 - p); arguments as in `F.dropout`.
 
-    With one seed, the same elements survive as with `F.dropout` on the CPU.
+    With one seed, the same elements survive as with `F.dropout` on the CPU (nested tensors apart).
 
     Args:
         input: any shape.
@@ -33,12 +33,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0 or input.numel() == 0:
         return input
-    if p == 1:
-        mask = torch.zeros((), dtype=input.dtype, device=input.device)
-    else:
-        real = input.dtype.to_real() if input.is_complex() else input.dtype
-        # m / (1 - p), with m = 1 with probability 1 - p, else 0
-        mask = torch.empty_like(input, dtype=real).bernoulli_(1 - p).div_(1 - p)
+    # m / (1 - p), whose mean is 1; no 0 / 0 where nothing survives
+    mask = _survivors(input, 1 - p).div_(1 - p) if p < 1 else input.new_zeros(())
     return input.mul_(mask) if inplace else input * mask  # y = x m / (1 - p), whose mean is x
 
 
@@ -63,6 +59,14 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
+
+
+def _survivors(X: Tensor, share: float) -> Tensor:
+    """Return m, shaped like X: 1 with probability `share`, else 0."""
+    if X.is_nested:  # sequences of several lengths, for which torch has no bernoulli_
+        return (torch.rand_like(X) < share).to(X.dtype)
+    real = X.dtype.to_real() if X.is_complex() else X.dtype
+    return torch.empty_like(X, dtype=real).bernoulli_(share)
 
 
 def _check_p(p: float) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2lnorm.nn.channel_norm import ChannelNorm
+from d2lnorm.nn.channel_norm import ChannelNorm, moving_average
 from d2lnorm.nn.checks import check_elements, check_number, check_parameters, scaled_nothing
-from d2lnorm.nn.normalize import moving_average, normalize, normalize_with
+from d2lnorm.nn.normalize import normalize, normalize_with
 
 __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "instance_norm"]
 

@@ -1,94 +1,130 @@
-"""The one normalization that batch, layer, instance and group norm share: they differ in their axes alone."""
+"""The one normalization that batch, layer, instance and group norm share: they differ in their axes alone.
+
+Source: Ioffe and Szegedy (2015), section 3.
+"""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import Function, forward_ad
 
-from d2lnorm.nn.normalize_function import Normalize
-from d2lnorm.nn.normalize_transformed import NormalizeTransformed
-
-__all__ = ["moving_average", "normalize", "normalize_with"]
+__all__ = ["Normalize", "normalize", "normalize_with"]
 
 
 def normalize(
     X: Tensor, axes: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalize `X` by its own statistics over `axes` and return `(Y, mean, var)`.
-
-    y = weight (x - mu) / sqrt(sigma^2 + eps) + bias, with mu and sigma^2 the mean and the biased variance
-    over `axes`. `Normalize` has these formulas line by line, and their gradient.
+    """Normalize `X` by its own statistics over `axes` and return `(Y, mean, var)`; `formula` says how.
 
     Args:
         X: any shape, floating point. float16 and bfloat16 are computed in float32, and Y is rounded once.
-        axes: the axes over which the statistics are taken, ascending, counted from 0.
+        axes: the axes over which the statistics are taken.
         weight, bias: None, or broadcastable to X with as many axes.
         eps: added to the variance, in the units of X squared.
 
     Returns:
-        Y like X; mean and var of X's shape with 1 at `axes`, in float32 or float64, without autograd graph.
-        Where there are no values, both are 0.
+        Y like X; mean and (biased) var of X's shape with 1 at `axes`, float32 or float64, without autograd graph.
 
     Raises:
         RuntimeError: weight or bias does not fit X's shape.
     """
     X32, weight, bias = _widened(X, weight, bias)
-    # torch.compile refuses a function with a rule for forward mode
-    function = Normalize if torch.compiler.is_compiling() else NormalizeTransformed
-    Y, mean, var = function.apply(X32, weight, bias, tuple(axes), eps)
-    return Y.to(X.dtype), mean, var
+    run = Normalize.apply if _is_plain(X32, weight, bias) else formula
+    Y, mean, var = run(X32, weight, bias, tuple(axes), eps)
+    return Y.to(X.dtype), mean.detach(), var.detach()
+
+
+def formula(X: Tensor, weight: Tensor | None, bias: Tensor | None, axes: tuple[int, ...], eps: float):
+    """Return `(Y, mean, var)`: the textbook's lines, which autograd can differentiate in every mode."""
+    mean = X.mean(axes, keepdim=True)
+    centred = X - mean
+    centred = centred - centred.mean(axes, keepdim=True)  # 0, but for what rounding has left of the mean
+    var = centred.square().mean(axes, keepdim=True)
+    X_hat = centred * _inverse_root(var, eps)  # (X - mean) / sqrt(var + eps)
+    Y = X_hat if weight is None else X_hat * weight
+    return (Y if bias is None else Y + bias), mean, var
+
+
+class Normalize(Function):
+    """`Normalize.apply(X, weight, bias, axes, eps)` returns `(Y, mean, var)`: `formula`, with its gradient by hand.
+
+    The fast path: the same lines, but each writes into memory that an earlier line has made, and the gradient is
+    that of notebook 02. With h = weight dY = dL/dX_hat, and means over `axes`,
+
+        dL/dX = (h - mean(h) - X_hat mean(h X_hat)) / sqrt(var + eps)
+
+    where the two means take out what cannot matter: a number added to all of X, and X's scale.
+    """
+
+    @staticmethod
+    def forward(ctx, X: Tensor, weight: Tensor | None, bias: Tensor | None, axes: tuple[int, ...], eps: float):
+        mean = X.mean(axes, keepdim=True)
+        centred = X - mean
+        centred.sub_(centred.mean(axes, keepdim=True))
+        Y = centred * centred  # the squares first; their memory will be Y's
+        var = Y.mean(axes, keepdim=True)
+        r = _inverse_root(var, eps)
+        X_hat = centred.mul_(r)
+        torch.mul(X_hat, 1 if weight is None else weight, out=Y).add_(0 if bias is None else bias)
+        ctx.save_for_backward(X, weight, bias, X_hat, r)
+        ctx.axes, ctx.eps = axes, eps
+        ctx.mark_non_differentiable(mean, var)
+        return Y, mean, var
+
+    @staticmethod
+    def backward(ctx, dY: Tensor, *_) -> tuple[Tensor | None, ...]:
+        X, weight, bias, X_hat, r = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _is_plain(dY):  # to be differentiated again, or many at once
+            inputs = [t for t, wanted in zip((X, weight, bias), ctx.needs_input_grad, strict=False) if wanted]
+            with torch.enable_grad():
+                Y = formula(X, weight, bias, ctx.axes, ctx.eps)[0]
+            grads = iter(torch.autograd.grad(Y, inputs, dY, create_graph=torch.is_grad_enabled()))
+            return tuple(next(grads) if wanted else None for wanted in ctx.needs_input_grad)
+        product = dY * X_hat
+        d_weight = None if weight is None else product.sum_to_size(weight.shape).clone()  # sum dY X_hat
+        d_bias = None if bias is None else dY.sum_to_size(bias.shape).clone()  # sum dY
+        slope = product.mul_(1 if weight is None else weight).mean(ctx.axes, keepdim=True)  # mean(h X_hat)
+        h = torch.mul(dY, 1 if weight is None else weight, out=product)  # in the product's memory
+        mean_h = h.mean(ctx.axes, keepdim=True)
+        return h.addcmul_(X_hat, slope, value=-1).sub_(mean_h).mul_(r), d_weight, d_bias, None, None
 
 
 def normalize_with(
     X: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Normalize `X` by given statistics of its channels, as evaluation does, and return Y like X.
+    """Normalize `X`, (N, C, *), by given statistics of its channels, as evaluation does, and return Y like X.
 
-    Args:
-        X: (N, C, *), floating point; eps: as for `normalize`.
-        mean, var: with one element for each channel, in the units of X and of X squared.
-        weight, bias: None, or with one element for each channel.
-
-    All four parameters go into one scale and one shift. These are spread over one example, whose memory the
-    fused operation then walks through without a break; one number per channel would stop it at each channel.
-    Beside a large mean, scale x and shift cancel: y is off by a few epsilons of |mu| / sigma. The gradient of
-    the scale would be the difference of two large sums, so where one is wanted, x - mu is formed first.
-
-    Raises:
-        RuntimeError: a parameter has another number of elements.
+    mean and var, in the units of X and of X squared, have one element for each channel; so have weight and bias,
+    or they are None. The rest is as for `normalize`.
     """
-    X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
-    # y = weight (x - mu) / sqrt(sigma^2 + eps) + bias = scale x + shift
-    scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
-    if scale.requires_grad:
-        shape = [1, -1] + [1] * (X.dim() - 2)
-        Y = (X32 - mean.view(shape)) * scale.view(shape)
-        return (Y if bias is None else Y + bias.view(shape)).to(X.dtype)
-    shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
-    if X.dim() > 2:
-        shape = [1, X.shape[1]] + [1] * (X.dim() - 2)
-        scale, shift = scale.view(shape), shift.view(shape)
-        if X.shape[0] == 1:  # spreading would cost as much as the operation itself
-            return (X32 * scale + shift).to(X.dtype)
-        example = torch.zeros_like(X32[:1])
-        scale, shift = example + scale, example + shift
-    return torch.addcmul(shift, X32, scale).to(X.dtype)
+    X32, *channels = _widened(X, mean, var, weight, bias)
+    shape = [1, -1] + [1] * (X.dim() - 2)
+    mean, var, weight, bias = (t if t is None else t.view(shape) for t in channels)
+    r, centred = torch.rsqrt(var + eps), X32 - mean
+    scale, shift = r if weight is None else r * weight, 0 if bias is None else bias
+    in_place = not torch.is_grad_enabled() and _is_plain(centred, scale, bias)
+    return (centred.mul_(scale).add_(shift) if in_place else centred * scale + shift).to(X.dtype)
 
 
-def moving_average(old: Tensor, new: Tensor, momentum: float | Tensor) -> Tensor:
-    """Return `momentum old + (1 - momentum) new`, shaped and typed like `old`, without autograd graph.
-
-    Args:
-        old, new: as many elements each; computed in the type of `new`.
-        momentum: the book's, the weight of the old value. `torch.nn`'s is the weight of the new value, so
-            momentum_book = 1 - momentum_torch.
-    """
-    with torch.no_grad():
-        new = new.reshape(old.shape)
-        return (momentum * old.to(new.dtype) + (1 - momentum) * new).to(old.dtype)
+def _inverse_root(var: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(var + eps), but 0 where both are 0: a constant X then gives the bias, not 0 times infinity."""
+    r = torch.rsqrt(var + eps)
+    return r.masked_fill(var == 0, 0) if eps == 0 else r
 
 
 def _widened(X: Tensor, *others: Tensor | None) -> list[Tensor | None]:
     """All in the type to compute in: float32 for float16 and bfloat16, else X's own."""
     dtype = torch.float32 if X.dtype in (torch.float16, torch.bfloat16) else X.dtype
     return [t if t is None or t.dtype == dtype else t.to(dtype) for t in (X, *others)]
+
+
+def _is_plain(*tensors: Tensor | None) -> bool:
+    """Whether all have memory to write into, and nobody but autograd, backwards, follows what is done with them."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    try:
+        there = [t for t in tensors if t is not None and t.untyped_storage() is not None]
+    except NotImplementedError:  # under torch.func, or one of many under vmap
+        return False
+    return all(type(t) in (Tensor, nn.Parameter) and forward_ad.unpack_dual(t).tangent is None for t in there)

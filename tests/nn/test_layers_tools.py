@@ -187,6 +187,48 @@ def test_export(name, mode):
         assert_same(a, e, "state of the exported program")
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.*deprecated")
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("name", [n for n in DROP_INS if n != "Dropout"])
+def test_traced_and_saved(name, mode):
+    layer = make(name).train(mode)
+    X, file = make_input(EXAMPLES[name][1], torch.float32).detach(), io.BytesIO()
+    torch.jit.save(torch.jit.trace(copy.deepcopy(layer), X, check_trace=False), file)
+    file.seek(0)
+    loaded, state = torch.jit.load(file), copy.deepcopy(layer.state_dict())
+    loaded.load_state_dict(state)
+    assert_same(loaded(X + 1), layer(X + 1), "the loaded trace")
+    for key, value in loaded.state_dict().items():
+        if key != "num_batches_tracked":  # a trace of torch.nn's layer counts no batches either
+            assert_same(value, layer.state_dict()[key], f"state {key} of the trace")
+
+
+@pytest.mark.parametrize(("name", "args"), [("LayerNorm", (6,)), ("RMSNorm", (6,)), ("Dropout", (0.5,))])
+def test_sequences_of_several_lengths(name, args):
+    parts = [torch.randn(n, 6, generator=torch.Generator().manual_seed(n)) for n in (2, 3)]
+    nested = torch.nested.nested_tensor(parts, layout=torch.jagged)
+    ours, theirs = getattr(d2lnorm, name)(*args), getattr(nn, name)(*args)
+    if name == "Dropout":
+        X, Y = torch.cat(parts), ours(nested).values()
+        assert torch.equal(Y[Y != 0], 2 * X[Y != 0])
+        assert 0 < (Y == 0).sum() < Y.numel()
+        ours.eval(), theirs.eval()
+    leaves = [nested.detach().clone().requires_grad_() for _ in range(2)]
+    results = [layer(leaf) for layer, leaf in zip((ours, theirs), leaves, strict=True)]
+    for Y in results:
+        Y.values().sin().sum().backward()
+    torch.testing.assert_close(*(Y.values() for Y in results))
+    torch.testing.assert_close(*(leaf.grad.values() for leaf in leaves))
+
+
+def test_the_older_nested_layout_is_refused_in_words():
+    with pytest.warns(UserWarning, match="nested"):
+        nested = torch.nested.nested_tensor([torch.ones(2, 6), torch.ones(3, 6)])
+    for layer in (d2lnorm.LayerNorm(6), d2lnorm.RMSNorm(6), d2lnorm.Dropout()):
+        with pytest.raises(TypeError, match="layout=torch.jagged"):
+            layer(nested)
+
+
 def test_compiled_cumulative_average_counts():
     ours, theirs = (m.BatchNorm1d(3, momentum=None) for m in (d2lnorm, nn))
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")

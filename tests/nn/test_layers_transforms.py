@@ -4,7 +4,8 @@ import pytest
 import torch
 from layer_oracle import fill
 from torch import func, nn
-from torch.autograd import functional
+from torch.autograd import forward_ad, functional
+from torch.utils.checkpoint import checkpoint
 
 import d2lnorm
 
@@ -79,12 +80,43 @@ def test_transforms(name, transform):
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_reverse_mode_over_forward_mode():
+def test_second_derivatives_by_forward_mode():
     """torch.nn's layer norm is no help here: it disagrees with its own Hessian."""
     for name in ("batch", "layer", "group"):
         _, ours = pair(name)
         hessian = func.hessian(cube(ours))(X)
-        torch.testing.assert_close(func.jacrev(func.jacfwd(cube(ours)))(X), hessian, rtol=1e-9, atol=1e-9)
+        for outer in (func.jacrev, func.jacfwd):
+            torch.testing.assert_close(outer(func.jacfwd(cube(ours)))(X), hessian, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_dual_numbers(name):
+    """Forward mode without torch.func: of the input, and of the input's gradient."""
+    theirs, ours = pair(name)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(X.clone().requires_grad_(), X.sin())
+        tangent, expected = (forward_ad.unpack_dual(layer(dual)).tangent for layer in (ours, theirs))
+        second = forward_ad.unpack_dual(torch.autograd.grad(cube(ours)(dual), dual)[0]).tangent
+    torch.testing.assert_close(tangent, expected, rtol=1e-9, atol=1e-9)
+    product = functional.hvp(cube(theirs), X, X.sin())[1]
+    torch.testing.assert_close(second, product, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["batch, evaluation", "layer", "group", "instance", "RMS"])
+def test_evaluation_without_gradients_computes_the_same_bits(name):
+    _, layer = pair(name, torch.float32)
+    with torch.no_grad():
+        expected = layer(X.float())
+    assert torch.equal(layer(X.float().requires_grad_()), expected)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_recomputed_under_a_checkpoint(name):
+    _, layer = pair(name)
+    leaves = [X.clone().requires_grad_() for _ in range(2)]
+    layer(leaves[0]).sin().sum().backward()
+    checkpoint(layer, leaves[1], use_reentrant=False).sin().sum().backward()
+    assert torch.equal(leaves[0].grad, leaves[1].grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
