@@ -38,7 +38,7 @@ def rows(rounds: int = 15, threads: int = 1, shapes: list[tuple[int, ...]] | Non
             theirs, ours, book = nn.BatchNorm2d(C), d2lnorm.BatchNorm2d(C), d2lnorm.BatchNorm(C, 4)
             step, drop_in, by_book = (_step(layer, X, g) for layer in (theirs, ours, book))
             base, *times = _medians([step, drop_in, by_book], rounds)
-            found.append(("BatchNorm2d, forward + backward", str(shape), base, times[0], times[0] / base, 2.6))
+            found.append(("BatchNorm2d, forward + backward", str(shape), base, times[0], times[0] / base, 1.8))
             found.append(("the book's batch_norm, the same", str(shape), base, times[1], times[1] / base, 4.0))
             calls = [_call(layer.eval(), X) for layer in (theirs, ours)]
             base, time_ours = _medians(calls, 10 * rounds)  # a short call
@@ -46,7 +46,7 @@ def rows(rounds: int = 15, threads: int = 1, shapes: list[tuple[int, ...]] | Non
         shape = (256, 128, 512)
         X, g = torch.randn(shape).requires_grad_(), torch.randn(shape)
         base, time_ours = _medians([_step(m.LayerNorm(512), X, g) for m in (nn, d2lnorm)], rounds)
-        found.append(("LayerNorm, forward + backward", str(shape), base, time_ours, time_ours / base, 3.0))
+        found.append(("LayerNorm, forward + backward", str(shape), base, time_ours, time_ours / base, 2.6))
         base, time_ours = _medians([_epoch(norm) for norm in ("torch", "scratch")], max(rounds // 3, 3))
         found.append(("LeNet, 20 steps of SGD", "(256, 1, 28, 28)", base, time_ours, time_ours / base, 1.5))
     finally:

@@ -1,7 +1,4 @@
-"""The one normalization that batch, layer, instance and group norm share: they differ in their axes alone.
-
-Source: Ioffe and Szegedy (2015), section 3.
-"""
+"""The one normalization that batch, layer, instance and group norm share (Ioffe and Szegedy, 2015, section 3)."""
 
 from collections.abc import Sequence
 
@@ -20,14 +17,11 @@ def normalize(
     Args:
         X: any shape, floating point. float16 and bfloat16 are computed in float32, and Y is rounded once.
         axes: the axes over which the statistics are taken.
-        weight, bias: None, or broadcastable to X with as many axes.
+        weight, bias: None, or broadcastable to X.
         eps: added to the variance, in the units of X squared.
 
-    Returns:
-        Y like X; mean and (biased) var of X's shape with 1 at `axes`, float32 or float64, without autograd graph.
-
-    Raises:
-        RuntimeError: weight or bias does not fit X's shape.
+    Returns Y like X; mean and (biased) var of X's shape with 1 at `axes`, float32 or float64, without autograd graph.
+    Raises RuntimeError: weight or bias does not fit X's shape.
     """
     X32, weight, bias = _widened(X, weight, bias)
     run = Normalize.apply if _is_plain(X32, weight, bias) else formula
@@ -42,8 +36,8 @@ def formula(X: Tensor, weight: Tensor | None, bias: Tensor | None, axes: tuple[i
     centred = centred - centred.mean(axes, keepdim=True)  # 0, but for what rounding has left of the mean
     var = centred.square().mean(axes, keepdim=True)
     X_hat = centred * _inverse_root(var, eps)  # (X - mean) / sqrt(var + eps)
-    Y = X_hat if weight is None else X_hat * weight
-    return (Y if bias is None else Y + bias), mean, var
+    Y = X_hat * (1 if weight is None else weight) + (0 if bias is None else bias)
+    return Y, mean, var
 
 
 class Normalize(Function):
@@ -59,14 +53,15 @@ class Normalize(Function):
 
     @staticmethod
     def forward(ctx, X: Tensor, weight: Tensor | None, bias: Tensor | None, axes: tuple[int, ...], eps: float):
+        _ = [t.expand_as(X) for t in (weight, bias) if t is not None]  # a RuntimeError where one does not fit
         mean = X.mean(axes, keepdim=True)
         centred = X - mean
         centred.sub_(centred.mean(axes, keepdim=True))
-        Y = centred * centred  # the squares first; their memory will be Y's
-        var = Y.mean(axes, keepdim=True)
+        squares = centred.square()
+        var = squares.mean(axes, keepdim=True)
         r = _inverse_root(var, eps)
         X_hat = centred.mul_(r)
-        torch.mul(X_hat, 1 if weight is None else weight, out=Y).add_(0 if bias is None else bias)
+        Y = torch.mul(X_hat, 1 if weight is None else weight, out=squares).add_(0 if bias is None else bias)
         ctx.save_for_backward(X, weight, bias, X_hat, r)
         ctx.axes, ctx.eps = axes, eps
         ctx.mark_non_differentiable(mean, var)
@@ -81,11 +76,11 @@ class Normalize(Function):
                 Y = formula(X, weight, bias, ctx.axes, ctx.eps)[0]
             grads = iter(torch.autograd.grad(Y, inputs, dY, create_graph=torch.is_grad_enabled()))
             return tuple(next(grads) if wanted else None for wanted in ctx.needs_input_grad)
-        product = dY * X_hat
+        scale, product = 1 if weight is None else weight, dY * X_hat
         d_weight = None if weight is None else product.sum_to_size(weight.shape).clone()  # sum dY X_hat
         d_bias = None if bias is None else dY.sum_to_size(bias.shape).clone()  # sum dY
-        slope = product.mul_(1 if weight is None else weight).mean(ctx.axes, keepdim=True)  # mean(h X_hat)
-        h = torch.mul(dY, 1 if weight is None else weight, out=product)  # in the product's memory
+        slope = product.mul_(scale).mean(ctx.axes, keepdim=True)  # mean(h X_hat)
+        h = torch.mul(dY, scale, out=product)
         mean_h = h.mean(ctx.axes, keepdim=True)
         return h.addcmul_(X_hat, slope, value=-1).sub_(mean_h).mul_(r), d_weight, d_bias, None, None
 
@@ -96,15 +91,20 @@ def normalize_with(
     """Normalize `X`, (N, C, *), by given statistics of its channels, as evaluation does, and return Y like X.
 
     mean and var, in the units of X and of X squared, have one element for each channel; so have weight and bias,
-    or they are None. The rest is as for `normalize`.
+    or they are None. Without gradients, all four go into one scale and one shift: beside a large mean, Y is then
+    off by a few epsilons of |mean| / sqrt(var).
     """
-    X32, *channels = _widened(X, mean, var, weight, bias)
+    X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
     shape = [1, -1] + [1] * (X.dim() - 2)
-    mean, var, weight, bias = (t if t is None else t.view(shape) for t in channels)
-    r, centred = torch.rsqrt(var + eps), X32 - mean
-    scale, shift = r if weight is None else r * weight, 0 if bias is None else bias
-    in_place = not torch.is_grad_enabled() and _is_plain(centred, scale, bias)
-    return (centred.mul_(scale).add_(shift) if in_place else centred * scale + shift).to(X.dtype)
+    scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
+    bias = torch.zeros_like(mean) if bias is None else bias
+    if torch.is_grad_enabled() or not _is_plain(X32, scale):
+        Y = (X32 - mean.view(shape)) * scale.view(shape) + bias.view(shape)
+    else:
+        # spread over one example: memory without breaks is walked faster
+        shift, scale = (torch.empty_like(X32[:1]).copy_(t.view(shape)) for t in (bias - mean * scale, scale))
+        Y = torch.addcmul(shift, X32, scale)
+    return Y.to(X.dtype)
 
 
 def _inverse_root(var: Tensor, eps: float) -> Tensor:

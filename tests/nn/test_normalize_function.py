@@ -88,6 +88,15 @@ def test_gradients_do_not_share_memory_with_each_other():
     assert torch.equal(g, torch.ones_like(g))
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (2, 4, 3, 2, 2), (4, 3, 2, 3)])
+def test_a_parameter_that_does_not_fit_is_refused(shape):
+    """Not broadcast to something larger, in silence."""
+    X, weight, bias, axes, eps = arguments("batch")
+    for wrong in ((torch.ones(shape), bias), (weight, torch.ones(shape))):
+        with pytest.raises(RuntimeError, match="must"):
+            d2lnorm.normalize(X, axes, *wrong, eps)
+
+
 def test_statistics_carry_no_graph():
     Y, mean, var = Normalize.apply(*arguments("batch"))
     assert Y.requires_grad
