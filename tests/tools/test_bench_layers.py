@@ -10,6 +10,6 @@ def test_rows(monkeypatch, capsys):
     monkeypatch.setattr(bench_layers, "SHAPES", [(4, 3, 8, 8)])
     bench_layers.main(["--rounds", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 3 + 2
+    assert len(lines) == 2 + 3 + 3
     assert "ratio" in lines[1]
     assert torch.get_num_threads() == threads
