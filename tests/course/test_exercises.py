@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from contextlib import contextmanager
 
 import exercise_answers
 import pytest
@@ -19,14 +20,51 @@ RIGHT = [pytest.param(c, r, id=f"{c.__name__}-{n}") for c, a in ANSWERS.items() 
 WRONG = [pytest.param(c, *w, id=f"{c.__name__}-{n}") for c, a in ANSWERS.items() for n, w in a.wrong.items()]
 
 
+def torch_state():
+    """What is set for all of torch, and where its generator is."""
+    return {
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "type": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "autocast": torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "anomalies": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        "threads": torch.get_num_threads(),
+        "random numbers": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+@contextmanager
+def set_to(value, set_, usual):
+    set_(value)
+    try:
+        yield
+    finally:
+        set_(usual)
+
+
+# What a notebook may have set before it calls a check
+STATES = {
+    "gradients off": torch.no_grad,
+    "inference": torch.inference_mode,
+    "float64": lambda: set_to(torch.float64, torch.set_default_dtype, torch.float32),
+    "bfloat16": lambda: set_to(torch.bfloat16, torch.set_default_dtype, torch.float32),
+    "another device": lambda: set_to("meta", torch.set_default_device, None),
+    "another device here": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu"),
+    "deterministic": lambda: set_to("error", torch.set_deterministic_debug_mode, "default"),
+    "deterministic, or warn": lambda: set_to("warn", torch.set_deterministic_debug_mode, "default"),
+    "anomalies": lambda: torch.autograd.set_detect_anomaly(True, check_nan=False),
+}
+
+
 @pytest.fixture(autouse=True)
 def torch_state_kept():
     """A check may seed torch for itself; whatever it prints or sets besides, the next test must not see it."""
-    threads, enabled, numbers = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_rng_state()
+    before = torch_state()
     yield
-    assert torch.equal(torch.get_rng_state(), numbers)
-    assert torch.get_num_threads() == threads
-    assert torch.is_grad_enabled() == enabled
+    assert torch_state() == before
 
 
 def test_every_check_of_the_package_has_its_answers():
@@ -47,6 +85,58 @@ def test_right_answers_pass(check, answer, capsys):
     out = capsys.readouterr().out
     assert out.startswith("✓ ")
     assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_right_answers_pass_whatever_is_set(name):
+    usual = torch_state()
+    with STATES[name]():
+        before = torch_state()
+        assert before != usual
+        for check, answer in (p.values for p in RIGHT):
+            try:
+                check(answer)
+            except Exception as error:
+                raise AssertionError(f"{check.__name__}({answer}) with {name}") from error
+            assert torch_state() == before, check.__name__
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_state_is_the_usual_one_in_a_check_and_given_back_after_it(name):
+    def wrong():
+        raise NotYet("it is not right yet")
+
+    def buggy():
+        return 1 / 0
+
+    def unseemly():
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float16)
+        torch.set_deterministic_debug_mode("error")
+        torch.autograd.set_detect_anomaly(True)
+        torch.set_autocast_enabled("cpu", True)
+        torch.manual_seed(3)
+
+    inside = []
+
+    @exercise
+    def check_something(answer):
+        inside.append(torch_state())
+        answer()
+        return "well done"
+
+    usual = torch_state()
+    with STATES[name]():
+        before = torch_state()
+        for answer, error in ((wrong, NotYet), (buggy, ZeroDivisionError), (unseemly, None)):
+            if error is None:
+                check_something(answer)
+            else:
+                with pytest.raises(error):
+                    check_something(answer)
+            assert torch_state() == before
+    seeded = torch.Generator().manual_seed(0).get_state().numpy().tobytes()
+    assert inside == [usual | {"random numbers": seeded}] * 3
 
 
 @pytest.mark.parametrize(("check", "answer", "words"), WRONG)

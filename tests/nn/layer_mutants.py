@@ -6,6 +6,7 @@ With no slip at all (None) the same code has to pass, or a rejection would prove
 import copy
 
 import torch
+from torch import nn
 
 import d2lnorm
 
@@ -30,6 +31,9 @@ BATCH_SLIPS = {
     "counter not counted",
     "parameters named gamma and beta",
     "16 bits computed in 16 bits",
+    "running variance starts at 0",
+    "weight starts at 0",
+    "counter starts at 1",
 }
 
 
@@ -45,6 +49,12 @@ class TextbookBatchNorm(d2lnorm.BatchNorm2d):
             self.running_mean, self.running_var = mean, var
         if slip == "parameters named gamma and beta" and self.affine:
             self.gamma, self.weight = self.weight, None
+        if slip == "running variance starts at 0" and self.track_running_stats:
+            self.running_var.zero_()
+        if slip == "weight starts at 0" and self.affine:
+            nn.init.zeros_(self.weight)
+        if slip == "counter starts at 1" and self.track_running_stats:
+            self.num_batches_tracked.fill_(1)
 
     def __repr__(self):
         return super().__repr__().replace("TextbookBatchNorm", "BatchNorm2d")

@@ -133,13 +133,15 @@ def assert_step(ours: nn.Module, theirs: nn.Module, X: Tensor, what: str) -> Non
 
 
 def assert_drop_in(ours: nn.Module, theirs: nn.Module, inputs: Sequence[Tensor]) -> None:
-    """`ours` cannot be told from `theirs`: in training steps, evaluation, saving, loading, copying."""
+    """New `ours` cannot be told from new `theirs`: at the start, in training, evaluation, saving, loading, copying."""
     dtype = inputs[0].dtype
     assert str(ours) == str(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict()), "other state_dict keys"
+    for key, value in theirs.state_dict().items():  # before `fill` hides what a new layer starts with
+        _assert_close(ours.state_dict()[key], value, 0.0, 0.0, f"{key} of a new layer")
+    assert ours.training == theirs.training
     fill(theirs)
-    state = copy.deepcopy(theirs.state_dict())
-    assert list(ours.state_dict()) == list(state), "other state_dict keys"
-    ours.load_state_dict(state)
+    ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
     for name, p in theirs.named_parameters():
         assert ours.get_parameter(name).requires_grad == p.requires_grad
     if dtype in HALF:

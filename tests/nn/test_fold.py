@@ -6,6 +6,7 @@ import pytest
 import torch
 from layer_oracle import fill
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
 
 import d2lnorm
 from d2lnorm import fold_batch_norm
@@ -34,6 +35,7 @@ def norms(num_dims):
     if num_dims in (2, 4):
         yield d2lnorm.BatchNorm(6, num_dims)
         yield d2lnorm.BatchNorm(6, num_dims, eps=0.5)
+    yield nn.SyncBatchNorm(6)
 
 
 def randomize(bn):
@@ -102,8 +104,178 @@ def test_computed_and_missing_weights_are_refused():
             fold_batch_norm(wrap(conv()), bn)
     with pytest.raises(TypeError, match="Conv2d is no parameter"):
         fold_batch_norm(nn.utils.parametrizations.weight_norm(conv(), "bias"), bn)
-    with pytest.raises(ValueError, match="LazyLinear has no weight yet"):
-        fold_batch_norm(nn.LazyLinear(3), nn.BatchNorm1d(3).eval())
+    for bn in (nn.BatchNorm1d(3), nn.LazyBatchNorm1d()):
+        with pytest.raises(ValueError, match="LazyLinear has no weight yet"):
+            fold_batch_norm(nn.LazyLinear(3), bn.eval())
+    for bn in (nn.LazyBatchNorm1d(), nn.LazyBatchNorm1d(affine=False)):
+        with pytest.raises(ValueError, match="LazyBatchNorm1d has no weight yet"):
+            fold_batch_norm(nn.Linear(2, 3), bn.eval())
+
+
+class Standardized(nn.Conv2d):
+    """Standardizes its weight in each forward pass."""
+
+    def forward(self, x):
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, w / w.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class Rectified(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Doubled(nn.Module):
+    def forward(self, t):
+        return 2 * t
+
+
+def doubled(module, *args):
+    """A hook: twice the output, or the input."""
+    return 2 * args[-1] if len(args) == 2 else (2 * args[0][0],)
+
+
+def own_forward(module):
+    module.forward = lambda x: 2 * type(module).forward(module, x)
+
+
+def own_conv_forward(module):
+    module._conv_forward = lambda x, w, b: 2 * type(module)._conv_forward(module, x, w, b)
+
+
+def plain_tensor(module):
+    weight = module.weight.detach()
+    del module.weight
+    module.weight = weight
+
+
+# what somebody does to a layer or its batch norm: (words of the refusal, how to undo it or None)
+SPOILED = {
+    "hook": (lambda m: m.register_forward_hook(doubled), "has forward hooks", lambda m: m._forward_hooks.clear()),
+    "hook before": (
+        lambda m: m.register_forward_pre_hook(doubled),
+        "has forward hooks",
+        lambda m: m._forward_pre_hooks.clear(),
+    ),
+    "forward": (own_forward, "has a forward of its own", lambda m: vars(m).pop("forward")),
+    "pruned weight": (
+        lambda m: prune.random_unstructured(m, "weight", 0.5),
+        "the weight of this .* is no parameter",
+        lambda m: prune.remove(m, "weight"),
+    ),
+    "pruned bias": (
+        lambda m: prune.random_unstructured(m, "bias", 0.5),
+        "the bias of this .* is no parameter",
+        lambda m: prune.remove(m, "bias"),
+    ),
+    "computed bias": (
+        lambda m: parametrize.register_parametrization(m, "bias", Doubled()),
+        "the bias of this .* is no parameter",
+        lambda m: parametrize.remove_parametrizations(m, "bias"),
+    ),
+    "plain tensor": (plain_tensor, "the weight of this .* is no parameter", None),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, d2lnorm.BatchNorm2d])
+def test_what_a_call_may_change_is_refused(spoil, which, norm):
+    change, words, undo = SPOILED[spoil]
+    torch.manual_seed(0)
+    pair, X = [nn.Conv2d(3, 6, 3).eval(), randomize(norm(6))], torch.randn(2, 3, 5, 5)
+    change(pair[which])
+    with pytest.raises(TypeError, match=words):
+        fold_batch_norm(*pair)
+    if undo is not None:  # the remedy that the error names
+        undo(pair[which])
+        torch.testing.assert_close(fold_batch_norm(*pair)(X), pair[1](pair[0](X)), rtol=1e-4, atol=1e-4)
+
+
+def test_the_book_s_layer_is_looked_at_as_well():
+    linear, X = nn.Linear(4, 6), torch.randn(5, 4)
+    for change, words, undo in (SPOILED["hook"], SPOILED["forward"]):
+        bn = randomize(d2lnorm.BatchNorm(6, 2))
+        change(bn)
+        with pytest.raises(TypeError, match=words):
+            fold_batch_norm(linear, bn)
+        undo(bn)
+        torch.testing.assert_close(fold_batch_norm(linear, bn)(X), bn(linear(X)), rtol=1e-4, atol=1e-4)
+    prune.random_unstructured(bn, "gamma", 0.5)
+    with pytest.raises(TypeError, match="the gamma of this BatchNorm is no parameter"):
+        fold_batch_norm(linear, bn)
+    with pytest.raises(TypeError, match="Mine is a subclass of BatchNorm and"):
+        fold_batch_norm(linear, type("Mine", (d2lnorm.BatchNorm,), {})(6, 2).eval())
+
+
+def test_subclasses_are_refused():
+    conv, bn = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6).eval()
+    with pytest.raises(TypeError, match="Standardized is a subclass of Conv2d .* into a plain Conv2d"):
+        fold_batch_norm(Standardized(3, 6, 3), bn)
+    with pytest.raises(TypeError, match="Rectified is a subclass of BatchNorm2d"):
+        fold_batch_norm(conv, Rectified(6).eval())
+    own_conv_forward(conv)
+    with pytest.raises(TypeError, match="has a _conv_forward of its own"):
+        fold_batch_norm(conv, bn)
+    # the remedy that the error names
+    same = type("Same", (nn.Conv2d,), {})(3, 6, 3)
+    conv, X = nn.Conv2d(3, 6, 3), torch.randn(2, 3, 5, 5)
+    conv.load_state_dict(same.state_dict())
+    torch.testing.assert_close(fold_batch_norm(conv, randomize(bn))(X), bn(same(X)), rtol=1e-4, atol=1e-4)
+
+
+def test_what_changes_no_result_may_stay():
+    torch.manual_seed(0)
+    lazy, bn, X = nn.LazyConv2d(6, 3), nn.LazyBatchNorm2d(momentum=None), torch.randn(2, 3, 5, 5)
+    bn(lazy(X))  # these two are a Conv2d and a BatchNorm2d now
+    randomize(bn)
+    bn.track_running_stats = False  # where there are statistics, evaluation takes them
+    bn.train = lambda mode=True: bn  # a way to freeze it
+    lazy.register_full_backward_hook(lambda *args: None)
+    torch.testing.assert_close(fold_batch_norm(lazy, bn)(X), bn(lazy(X)), rtol=1e-4, atol=1e-4)
+    parametrizations.weight_norm(lazy)
+    expected = bn(lazy(X))
+    parametrize.remove_parametrizations(lazy, "weight")
+    torch.testing.assert_close(fold_batch_norm(lazy, bn)(X), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pairs_that_do_not_fit_are_refused():
+    """Without a batch axis the pair runs, with other channels: Conv3d's (C, D, H, W) is (N, C, H, W) to BatchNorm2d."""
+    conv1d, conv2d, conv3d = nn.Conv1d(2, 3, 1), nn.Conv2d(2, 3, 1), nn.Conv3d(2, 3, 1)
+    assert nn.BatchNorm2d(3).eval()(conv3d(torch.ones(2, 3, 3, 3))).shape == (3, 3, 3, 3)
+    for layer, bn, words in [
+        (conv3d, nn.BatchNorm2d(3), "takes inputs with 4 axes, channels second, but Conv3d gives 5"),
+        (conv2d, d2lnorm.BatchNorm1d(3), "takes inputs with 2 or 3 axes, channels second, but Conv2d gives 4"),
+        (nn.Linear(2, 3), nn.BatchNorm2d(3), "Linear gives 2"),
+        (conv1d, d2lnorm.BatchNorm(3, 2), "takes inputs with 2 axes, channels second, but Conv1d gives 3"),
+        (conv1d, d2lnorm.BatchNorm(3, 4), "takes inputs with 4 axes, channels second, but Conv1d gives 3"),
+        (nn.Conv2d(2, 3, 1, dtype=torch.complex64), nn.BatchNorm2d(3), "these are torch.complex64"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            fold_batch_norm(layer, bn.eval())
+
+
+@pytest.mark.parametrize("library", [nn, d2lnorm])
+def test_half_statistics_are_refused(library):
+    for name in ("running_mean", "running_var"):
+        bn = library.BatchNorm1d(3).eval()
+        setattr(bn, name, None)
+        with pytest.raises(ValueError, match=f"{name} is None: evaluation needs both"):
+            fold_batch_norm(nn.Linear(2, 3), bn)
+    bn = library.BatchNorm1d(3).eval()
+    bn.running_var = torch.ones(1)  # would be spread over all channels
+    with pytest.raises(ValueError, match="3 outputs, but batch norm 1"):
+        fold_batch_norm(nn.Linear(2, 3), bn)
+
+
+def test_the_limit_that_the_docstring_names():
+    """The pair takes L of (N, L, C) for the channels; nothing in it tells the folded layer that it would."""
+    torch.manual_seed(0)
+    linear, bn = nn.Linear(4, 6), randomize(nn.BatchNorm1d(6))
+    folded, X = fold_batch_norm(linear, bn), torch.randn(3, 6, 4)
+    torch.testing.assert_close(folded(X[:, 0]), bn(linear(X[:, 0])), rtol=1e-4, atol=1e-4)
+    assert (folded(X) - bn(linear(X))).abs().max() > 0.1
+    assert "only for its outputs of shape (N, C)" in fold_batch_norm.__doc__
 
 
 def test_a_whole_net():

@@ -50,7 +50,9 @@ def check_noisy_mlp(answer: Callable) -> str:
         expect(isinstance(net, nn.Module), "the class must be an nn.Module.")
         for name in ("hidden", "output"):
             expect(isinstance(getattr(net, name, None), nn.Linear), f"the net must have a linear layer `{name}`.")
-        net.hidden.weight.normal_()
+        weight = net.hidden.weight
+        expect(not (weight == weight[0]).all(), "all hidden units start alike: leave the random weights of nn.Linear.")
+        weight.normal_()
         H = net.hidden(X).relu()
         net.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         trained, evaluated, again = net.train()(X), net.eval()(X), net.eval()(X)

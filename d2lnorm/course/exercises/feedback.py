@@ -1,6 +1,7 @@
 """What every check is made of: expectations that say what is wrong, and how Jupyter shows them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 
 import torch
@@ -21,16 +22,15 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
 
     The check prints one line when the answer passes, and one when it is still the stub (it raises
     NotImplementedError). Otherwise it raises `NotYet` with the feedback; an error that the answer's own code
-    raises comes through as it is, to be debugged. Random numbers are the same in each call, and torch's CPU
-    generator is left as it was.
+    raises comes through as it is, to be debugged. The check runs in the state in which torch starts, whatever the
+    notebook has set, with the same random numbers in each call; afterwards all is as it was (`_usual_state`).
     """
 
     @wraps(check)
     def run(answer: Callable) -> None:
         name = getattr(answer, "__name__", repr(answer))
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(0)
+            with _usual_state():
                 praise = check(answer)
         except NotImplementedError:
             print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
@@ -40,6 +40,28 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
             print(f"✓ {name}: {praise}")
 
     return run
+
+
+@contextmanager
+def _usual_state() -> Iterator[None]:
+    """Set what torch starts with, and the CPU's generator to seed 0; give back what was set, after an error, too."""
+    dtype, deterministic = torch.get_default_dtype(), torch.get_deterministic_debug_mode()
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+        torch.autograd.set_detect_anomaly(False),
+        torch.random.fork_rng(devices=[]),
+    ):
+        try:
+            torch.set_default_dtype(torch.float32)
+            torch.set_deterministic_debug_mode("default")
+            torch.default_generator.manual_seed(0)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_deterministic_debug_mode(deterministic)
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

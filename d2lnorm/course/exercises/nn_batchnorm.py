@@ -79,7 +79,9 @@ def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
     layer = make(C).double()
     two = sorted((p for p in layer.parameters() if p.numel() == C), key=lambda p: p.sum().item())
     expect(len(two) == 2, f"it must have a scale (ones) and a shift (zeros) for each of the {C} features.")
-    for p, value in zip(two, (beta, gamma), strict=True):
+    for p, start, value in zip(two, (0, 1), (beta, gamma), strict=True):
+        wrong = f"a new layer must shift by 0 and scale by 1, but it starts with {p.flatten().tolist()}"
+        expect(bool((p == start).all()), f"{wrong} where it must be {start}.")
         p.data.copy_(value.view_as(p))
     given, exact = X.clone().requires_grad_(), X.clone().requires_grad_()
     Y, expected = layer(given), _normalized(exact, (0, 1), gamma, beta)

@@ -98,9 +98,9 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
 def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
     """Check a stand-in for `nn.BatchNorm1d(num_features, eps, momentum)`: results, statistics, state and modes."""
     layer, twin = BatchNorm1d(3, eps=0.5, momentum=0.3), nn.BatchNorm1d(3, eps=0.5, momentum=0.3)
+    _check_state(layer, twin)  # as both start, before another state is loaded
     for t in twin.state_dict().values():
         t.copy_(torch.rand(t.shape) + 0.5 if t.is_floating_point() else 4)
-    _check_state(layer, twin)
     layer.load_state_dict(twin.state_dict())
     for X in (torch.randn(3, 3) * 2 + 1, torch.randn(2, 3, 2)):  # n = 3 and n = 4 values per channel
         _check_training(layer, twin, X)
@@ -131,6 +131,10 @@ def _check_state(layer: nn.Module, twin: nn.Module) -> None:
         expect(same, f"{k} must have shape {tuple(t.shape)} and type {t.dtype}, as in PyTorch.")
     learned = sorted(name for name, _ in layer.named_parameters())
     expect(learned == ["bias", "weight"], f"weight and bias alone are parameters, not {', '.join(learned)}.")
+    for k, t in wanted.items():
+        wrong = got[k][got[k] != t].tolist()
+        start = f"in a new layer {k} must be {t.max():g}, as in PyTorch, but it starts with"
+        expect(not wrong, f"{start} {', '.join(f'{x:g}' for x in wrong)}.")
 
 
 def _check_training(layer: nn.Module, twin: nn.Module, X: Tensor) -> None:

@@ -101,6 +101,12 @@ class MlpWithoutDropout(Mlp):
         return self.output(self.hidden(X).relu())
 
 
+class MlpStartsAlike(Mlp):
+    def __init__(self, *args):
+        super().__init__(*args)
+        nn.init.zeros_(self.hidden.weight)
+
+
 class MlpClassic(Mlp):
     def forward(self, X):
         H = self.hidden(X).relu()
@@ -280,6 +286,7 @@ ANSWERS = {
             "1 - p": (MlpKeepsP, "probability to be dropped"),
             "outputs dropped": (MlpDropsOutputs, "outputs were dropped"),
             "no dropout": (MlpWithoutDropout, "nothing was dropped"),
+            "all hidden units alike": (MlpStartsAlike, "leave the random weights of"),
             "classic": (MlpClassic, "it is scaled"),
             "not scaled": (MlpUnscaled, "not scaled"),
         },

@@ -284,6 +284,18 @@ class NotBack(ByTranspose):
         return self.bn(X.flatten(0, 1))
 
 
+class StartsDoubled(ByTranspose):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        nn.init.constant_(self.bn.weight, 2)
+
+
+class StartsShifted(ByHand):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.shift.data[-1] = 0.01
+
+
 class NoAffine(ByTranspose):
     def __init__(self, num_features):
         super().__init__(num_features)
@@ -528,6 +540,8 @@ ANSWERS = {
             "square of the mean": (SquareOfMean, "a mean of 10,000"),
             "in place": (InPlace, "changed in place"),
             "not reshaped": (NotBack, "must have shape"),
+            "starts doubled": (StartsDoubled, "it starts with [2.0, 2.0, 2.0, 2.0] where it must be 1"),
+            "starts shifted": (StartsShifted, "shift by 0 and scale by 1, but it starts with"),
             "no affine": (NoAffine, "a scale (ones) and a shift (zeros)"),
         },
     ),

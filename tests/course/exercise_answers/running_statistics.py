@@ -308,6 +308,17 @@ class TakesOneRow(Layer):
         pass
 
 
+def starting(name, value, channels=...):
+    """Right in all but its start."""
+
+    class Started(Layer):
+        def __init__(self, num_features, eps=1e-5, momentum=0.1):
+            super().__init__(num_features, eps, momentum)
+            getattr(self, name).data[channels] = value
+
+    return Started
+
+
 class RefusesOneRow(Layer):
     def forward(self, X):
         self.check(X.numel() // X.shape[1])
@@ -374,6 +385,13 @@ ANSWERS = {
             "in place": (InPlace, "changed in place"),
             "always the batch": (AlwaysBatch, "the output after eval()"),
             "one row": (TakesOneRow, "raise ValueError"),
+            "running_var from 0": (starting("running_var", 0), "running_var must be 1, as in PyTorch, but it starts"),
+            "running_var not set": (starting("running_var", math.nan), "running_var must be 1, as in PyTorch"),
+            "running_mean from 5": (starting("running_mean", 5), "running_mean must be 0, as in PyTorch, but it"),
+            "one channel": (starting("running_mean", 0.5, 2), "running_mean must be 0, as in PyTorch, but it starts"),
+            "weight from 0": (starting("weight", 0), "weight must be 1, as in PyTorch, but it starts with 0"),
+            "bias from 1": (starting("bias", 1), "bias must be 0, as in PyTorch, but it starts with 1"),
+            "count from 1": (starting("num_batches_tracked", 1), "num_batches_tracked must be 0, as in PyTorch"),
             "one row in evaluation": (RefusesOneRow, "one row alone must do"),
             "instance norm": (nn.InstanceNorm1d, "the state_dict lacks"),
             "no state": (lambda *args, **kwargs: nn.BatchNorm1d(3, track_running_stats=False), "lacks running_mean"),
