@@ -25,22 +25,31 @@ class Batches:
 
     Like a DataLoader it starts anew with each `for`, and its last batch may be smaller. With `shuffle` the
     order of each epoch is one `torch.randperm` from torch's default generator, so `torch.manual_seed` repeats
-    it; and it is drawn on the CPU, so that it is the same on every device.
+    it; and it is drawn on the CPU, so that it is the same on every device. A batch is a copy: who changes it in place
+    does not change the data set.
 
     Args:
-        X: (N, ...), the examples. Without `shuffle` the batches are views of it: do not change them in place.
-        y: (N,), their labels, on the same device.
+        X: (N, ...), the examples.
+        y: (N, ...), their labels, on the same device.
         batch_size: examples a batch, at least 1.
         shuffle: whether each epoch has a new order.
 
     Attributes: `dataset`, a `TensorDataset` of X and y; `batch_size`; `shuffle`.
 
     Raises:
-        ValueError: batch_size is no positive integer, or X and y differ in their length.
+        TypeError: X or y is no tensor.
+        ValueError: batch_size is no positive integer, or X and y differ in their length or device.
     """
 
     def __init__(self, X: Tensor, y: Tensor, batch_size: int, shuffle: bool = False) -> None:
         _check_batch_size(batch_size)
+        for name, t in (("X", X), ("y", y)):
+            if not isinstance(t, Tensor):
+                raise TypeError(f"{name} must be a tensor, but is of type {type(t).__name__}; see torch.as_tensor")
+            if t.dim() == 0:
+                raise ValueError(f"{name} must have an axis of examples, but is one number")
+        if X.device != y.device:
+            raise ValueError(f"X and y must be on the same device, but are on {X.device} and {y.device}")
         if len(X) != len(y):
             raise ValueError(f"X and y must be equally long, but have {len(X)} and {len(y)} examples")
         self.dataset, self.batch_size, self.shuffle = TensorDataset(X, y), batch_size, shuffle
@@ -51,11 +60,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         X, y = self.dataset.tensors
-        if not self.shuffle:
-            yield from zip(X.split(self.batch_size), y.split(self.batch_size), strict=True)
-            return
-        for index in torch.randperm(len(X)).to(X.device).split(self.batch_size):
-            yield X.index_select(0, index), y.index_select(0, index)
+        if self.shuffle:  # a device named, lest `torch.set_default_device` choose it
+            order = torch.randperm(len(X), device="cpu").to(X.device)
+        for start in range(0, len(X), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            if self.shuffle:
+                yield X.index_select(0, order[part]), y.index_select(0, order[part])
+            else:
+                yield X[part].clone(), y[part].clone()
 
     def to(self, device: torch.device | str) -> "Batches":
         """Return the same batches with the data on `device`; there a step waits for no copy."""

@@ -42,13 +42,14 @@ def raw_folder(root: str | os.PathLike | None = None) -> Path:
     """Return `<root>/FashionMNIST/raw` (torchvision's layout), whether or not it exists.
 
     Args:
-        root: None for `data/` of the source checkout in which this file lies; where there is none (an
-            installed package), for `../data` seen from the working directory, where d2l looks.
+        root: the folder in which it lies; `~` is the user's home. None for `data/` of the source checkout in which
+            this file lies; where there is none (an installed package), for `../data` seen from the working
+            directory, where d2l looks.
     """
     if root is None:
         checkout = Path(__file__).resolve().parents[2]
         root = checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("..", "data")
-    return Path(root) / "FashionMNIST" / "raw"
+    return Path(root).expanduser() / "FashionMNIST" / "raw"
 
 
 def fetch_fashion_mnist(root: str | os.PathLike | None = None) -> Path:

@@ -1,50 +1,58 @@
 """The accuracy of a classifier on a data set."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["evaluate_accuracy"]
+from d2lnorm.training.examples import examples
+from d2lnorm.training.kept import device_of, modes_kept
+
+__all__ = ["count_right", "evaluate_accuracy"]
 
 
 def evaluate_accuracy(net: nn.Module, data_iter: Iterable, device: torch.device | str | None = None) -> float:
-    """Return the share of `data_iter`'s examples, in [0, 1], whose largest logit is the label's.
+    """Return the share of `data_iter`'s labels, in [0, 1], that belong to the largest logit.
 
-    The net predicts in evaluation mode and is left in the mode in which it was found.
+    The net predicts in evaluation mode, without gradients, and is left in the mode in which it was found.
 
     Args:
-        net: maps X to logits (N, num_classes).
-        data_iter: yields (X, y), y of shape (N,) with class numbers.
-        device: where to compute; None: where the net's parameters are.
+        net: maps X to logits (N, num_classes), or (N, num_classes, H, W) where each pixel has a label.
+        data_iter: yields (X, y), y of shape (N,) or (N, H, W) with class numbers. Batches without an example
+            count for nothing.
+        device: where to compute; None: where the net is.
 
     Raises:
-        ValueError: `data_iter` yields no example.
+        TypeError: a batch is no pair of tensors.
+        ValueError: labels and logits do not fit together; or `data_iter` yields no example.
     """
     device = device_of(net) if device is None else device
-    correct, total = torch.zeros((), dtype=torch.long, device=device), 0
-    with modes_kept(net), torch.inference_mode():
+    right, total = torch.zeros((), dtype=torch.long, device=device), 0
+    # no_grad, not inference_mode: what a hook of the user keeps may be needed in autograd later
+    with modes_kept(net), torch.no_grad():
         net.eval()
-        for X, y in data_iter:
-            correct += (net(X.to(device)).argmax(dim=1) == y.to(device)).sum()
-            total += len(y)
-    if total == 0:
-        raise ValueError("data_iter yields no example: there is no accuracy to compute")
-    return correct.item() / total  # the only wait for the device
+        for _, X, y in examples(data_iter, device):
+            right += count_right(net(X), y)
+            total += y.numel()
+    return right.item() / total  # the only wait for the device
 
 
-def device_of(net: nn.Module) -> torch.device:
-    """The device of the net's first parameter; the CPU for a net without parameters."""
-    return next((p.device for p in net.parameters()), torch.device("cpu"))
+def count_right(y_hat: Tensor, y: Tensor) -> Tensor:
+    """Count the labels that belong to the largest logit; return the number as a tensor of shape ().
 
+    Args:
+        y_hat: the logits, (N, num_classes) or (N, num_classes, ...).
+        y: the class numbers, (N,) or (N, ...).
 
-@contextmanager
-def modes_kept(net: nn.Module) -> Iterator[None]:
-    """Give every module of `net` its mode (training or evaluation) back at the end, also after an error."""
-    modes = {m: m.training for m in net.modules()}
-    try:
-        yield
-    finally:
-        for m, training in modes.items():
-            m.training = training
+    Raises:
+        TypeError: the net gave something else than a tensor.
+        ValueError: y has another shape. `==` would broadcast it, and count some labels several times.
+    """
+    if not isinstance(y_hat, Tensor):
+        raise TypeError(f"the net must return a tensor of logits, but returned a {type(y_hat).__name__}")
+    if y_hat.dim() < 2 or y.shape != y_hat.shape[:1] + y_hat.shape[2:]:
+        raise ValueError(
+            f"labels of shape {tuple(y.shape)} do not fit the net's output of shape {tuple(y_hat.shape)}: expected are "
+            f"class numbers (N,) for logits (N, C), or one for each pixel, (N, H, W) for logits (N, C, H, W)"
+        )
+    return (y_hat.argmax(dim=1) == y).sum()

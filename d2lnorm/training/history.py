@@ -16,7 +16,7 @@ class History:
     """The course of one training run; entry i of each list belongs to epoch i + 1.
 
     Attributes:
-        loss: mean training loss over the epoch, in nats per example.
+        loss: mean training loss over the epoch, in nats per label.
         train_acc: share of right answers, in [0, 1], while the epoch ran (the weights change meanwhile).
         test_acc: share of right answers on the test set after the epoch.
         seconds: wall-clock time of the epoch, its evaluation included.

@@ -7,7 +7,9 @@ from torch import nn
 
 from d2lnorm.batch_norm import BatchNorm
 from d2lnorm.nn.channel_norm import ChannelNorm
-from d2lnorm.training.evaluation import device_of, modes_kept
+from d2lnorm.training.examples import examples
+from d2lnorm.training.kept import device_of, modes_kept, random_state_kept
+from d2lnorm.training.one_example import forward
 
 __all__ = ["recompute_running_statistics"]
 
@@ -24,10 +26,12 @@ def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
             `torch.nn`'s momentum), and of `d2lnorm.BatchNorm` (with the book's). Those without running
             statistics are left alone, and those that the net does not use in evaluation keep theirs. One that
             it uses several times averages over all its inputs.
-        data_iter: yields (X, y) batches; y is not used.
+        data_iter: yields (X, y) batches; y is not used, and may be None. Batches without an example count for
+            nothing, and so does an input without an element that reaches a layer.
 
     Raises:
-        ValueError: `data_iter` is empty.
+        TypeError: a batch is no pair (X, y), or X no tensor.
+        ValueError: `data_iter` yields no example; or the net refuses a batch of one, whose variance is not known.
 
     Source: Ioffe and Szegedy (2015), algorithm 2; `torch.optim.swa_utils.update_bn` does the same for
     averaged weights.
@@ -37,23 +41,24 @@ def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
     before = [(name, t, t.clone()) for m in layers for name, t in m.named_buffers(recurse=False)]
     inputs = dict.fromkeys(layers, 0)  # how many each layer has seen
 
-    def weigh(m: nn.Module, _) -> None:
-        """The k-th input of a layer enters its average with weight 1/k."""
+    def weigh(m: nn.Module, args: tuple, kwargs: dict) -> None:
+        """The k-th input of a layer enters its average with weight 1/k; one without elements has no mean."""
+        X, *_ = (*args, *kwargs.values())
+        m.training = X.numel() > 0
+        if not m.training:
+            return
         inputs[m] += 1
         if inputs[m] == 1:  # weight 0 for what was there would not remove a NaN
             _forget(m)
         m.momentum = 1 - 1 / inputs[m] if isinstance(m, BatchNorm) else 1 / inputs[m]
 
-    hooks = [m.register_forward_pre_hook(weigh) for m in layers]
-    device, batches, done = device_of(net), 0, False
+    hooks = [m.register_forward_pre_hook(weigh, with_kwargs=True) for m in layers]
+    device, done = device_of(net), False
     try:
-        with modes_kept(net), torch.random.fork_rng(devices=[]), torch.no_grad():
+        with modes_kept(net), random_state_kept(device), torch.no_grad():
             net.eval()
-            for m in layers:
-                m.training = True
-            for X, _ in data_iter:
-                net(X.to(device))
-                batches += 1
+            for number, X, _ in examples(data_iter, device, labels=False):
+                forward(net, X, f"batch {number} of data_iter")
         done = True
     finally:
         for m, momentum, hook in zip(layers, momenta, hooks, strict=True):
@@ -62,8 +67,6 @@ def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
         for name, t, old in before:
             if name == "num_batches_tracked" or not done:
                 t.copy_(old)
-    if batches == 0:
-        raise ValueError("data_iter yields no batch: there is nothing to compute the statistics from")
 
 
 def _has_running_statistics(m: nn.Module) -> bool:

@@ -36,10 +36,35 @@ def test_the_batches_are_a_data_loader_s(batch_size, sizes, shuffle):
         torch.testing.assert_close(x, X[y], rtol=0, atol=0)  # each example keeps its label
 
 
-def test_in_order_the_batches_are_views_and_every_epoch_is_the_same():
+def test_in_order_every_epoch_is_the_same():
     batches = Batches(X, Y, 4)
     assert labels(batches) == labels(batches) == list(range(10))
-    assert all(x.untyped_storage().data_ptr() == X.untyped_storage().data_ptr() for x, _ in batches)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [4, 10, 99])
+def test_who_changes_a_batch_in_place_does_not_change_the_data(batch_size, shuffle):
+    images, numbers = X.clone(), Y.clone()
+    batches = Batches(images, numbers, batch_size, shuffle)
+    for some in batches, batches.first(9), batches.to("cpu"):
+        for x, y in some:
+            x -= x.mean()
+            y += 1
+    assert torch.equal(images, X)
+    assert torch.equal(numbers, Y)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_empty_data_set_has_no_batch(shuffle):
+    batches = Batches(X[:0], Y[:0], 4, shuffle)
+    assert len(batches) == len(list(batches)) == 0
+
+
+def test_an_expanded_data_set_has_batches_as_any_other():
+    batches = Batches(torch.ones(1, 2).expand(10, 2), torch.ones(1).expand(10), 4)
+    for x, y in batches:
+        x[0] = 5
+        assert x.sum() == 10 + 2 * (len(y) - 1)
 
 
 def test_shuffled_each_epoch_has_a_new_order_with_every_example_once():
@@ -107,6 +132,21 @@ def test_a_bad_batch_size_is_refused_before_anything_is_read(batch_size, monkeyp
 def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="X and y must be equally long, but have 10 and 9 examples"):
         Batches(X, Y[:9], 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "words"),
+    [
+        (X, Y.tolist(), TypeError, "y must be a tensor, but is of type list"),
+        (X.numpy(), Y, TypeError, "X must be a tensor, but is of type ndarray"),
+        (X, None, TypeError, "y must be a tensor, but is of type NoneType"),
+        (X, Y[3], ValueError, "y must have an axis of examples, but is one number"),
+        (X, Y.to("meta"), ValueError, "X and y must be on the same device, but are on cpu and meta"),
+    ],
+)
+def test_what_cannot_be_a_data_set_is_refused_when_it_is_made(x, y, error, words):
+    with pytest.raises(error, match=words):
+        Batches(x, y, 4)
 
 
 # Fashion-MNIST itself. The files are in data/ (make data), or the first test fetches them.

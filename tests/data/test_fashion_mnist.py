@@ -16,6 +16,7 @@ import pytest
 
 from d2lnorm import FetchError, __main__, fetch_fashion_mnist
 from d2lnorm.data import fashion_mnist, sources
+from d2lnorm.data.batches import _read_verified
 from d2lnorm.data.fashion_mnist import FILES, raw_folder
 
 TRAIN_X, TRAIN_Y, TEST_X, TEST_Y = FILES
@@ -275,6 +276,20 @@ def test_the_default_root_is_the_checkout_s_data_or_where_d2l_looks(monkeypatch,
     assert raw_folder() == checkout / "data" / "FashionMNIST" / "raw"
     monkeypatch.setattr(fashion_mnist, "__file__", str(tmp_path / "site-packages/d2lnorm/data/fashion_mnist.py"))
     assert raw_folder() == Path("../data/FashionMNIST/raw")
+
+
+@pytest.mark.parametrize("root", ["~/sets", Path("~", "sets")])
+def test_a_tilde_is_the_user_s_home(monkeypatch, tmp_path, root):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+    use(monkeypatch, good)
+    assert fetch_fashion_mnist(root) == raw_folder(root) == home / "sets" / "FashionMNIST" / "raw"
+    assert_complete(home / "sets" / "FashionMNIST" / "raw")
+    assert _read_verified(root)[TRAIN_X].tobytes() == CONTENT[TRAIN_X]
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]  # and no folder that is named ~
 
 
 # The sources themselves.

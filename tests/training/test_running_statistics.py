@@ -89,6 +89,46 @@ def test_no_batches():
     assert model.training
 
 
+@pytest.mark.parametrize("layer", list(layers()), ids=str)
+@pytest.mark.parametrize("keyword", [False, True])
+def test_an_input_without_elements_counts_for_nothing(layer, keyword):
+    """A net that sends its examples to several branches may have none for one of them."""
+
+    class Router(nn.Module):
+        def __init__(self, layer, keep):
+            super().__init__()
+            self.layer, self.keep = layer, keep
+
+        def forward(self, X):
+            name = "X" if isinstance(self.layer, d2lnorm.BatchNorm) else "input"
+            for part in (X[:0], X[: self.keep]) if self.keep else (X,):
+                self.layer(**{name: part}) if keyword else self.layer(part)
+
+    models = Router(copy.deepcopy(layer), 5), Router(copy.deepcopy(layer), None)
+    recompute_running_statistics(models[0], BATCHES)
+    recompute_running_statistics(models[1], [(X[:5], y) for X, y in BATCHES])
+    for a, b in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert not statistics(models[0].layer)[0].eq(0).any()
+    assert models[0].layer.training
+
+
+def test_a_layer_that_has_seen_no_elements_keeps_its_statistics():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bn, self.never = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, X):
+            return self.bn(X), self.never(X[:0])
+
+    model = Branch()
+    model.never.running_mean.fill_(7)
+    recompute_running_statistics(model, BATCHES)
+    assert model.never.running_mean.eq(7).all()
+    assert model.never.running_var.eq(1).all()
+
+
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
 def test_an_error_on_the_way_restores_everything(fault):
     model = net()
@@ -108,6 +148,16 @@ def test_an_error_on_the_way_restores_everything(fault):
     assert model[4].momentum == 0.9
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), d2lnorm.BatchNorm1d(4), d2lnorm.BatchNorm(4, 2)], ids=str)
+def test_a_batch_of_one_example_is_named_and_the_statistics_stay(layer):
+    X = torch.randn(9, 4)
+    layer(X)
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(ValueError, match="^batch 3 of data_iter holds 1 example, and the net refuses it .*batch size"):
+        recompute_running_statistics(layer, d2lnorm.Batches(X, torch.arange(9), 4))
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
 @pytest.mark.parametrize("make", [lambda: nn.BatchNorm2d(3), lambda: d2lnorm.BatchNorm2d(3)])

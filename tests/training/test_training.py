@@ -9,36 +9,15 @@ from functools import partial
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from small_runs import KEEP, assert_same, net, tiny, weights
 from torch import nn
-from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import d2lnorm
-from d2lnorm import Batches, History, evaluate_accuracy, init_xavier, lenet, train
+from d2lnorm import Batches, History, evaluate_accuracy, lenet, train
 from d2lnorm.course.plotting import COLORS, figure, line, new_axes, show
 from d2lnorm.training.memory import keep_freed_memory
-
-
-def tiny(n=40, batch_size=16, shuffle=True):
-    g = torch.Generator().manual_seed(0)
-    y = torch.arange(n) % 3
-    X = torch.randn(n, 4, generator=g) + 3 * F.one_hot(y, 4)
-    return Batches(X, y, batch_size, shuffle)
-
-
-def net():
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-
-
-def weights(module):
-    return [p.detach().clone() for p in module.state_dict().values()]
-
-
-def assert_same(a, b):
-    for x, y in zip(weights(a), weights(b), strict=True):
-        assert torch.equal(x, y)
 
 
 def test_learns_and_leaves_the_net_ready_to_predict():
@@ -138,44 +117,46 @@ def test_initialization_can_be_chosen():
     assert_close(model[0].bias, before[0].bias, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("layer", [nn.Linear(50, 30), nn.Conv2d(3, 5, 3)])
-def test_xavier_bound(layer):
-    init_xavier(layer)
-    fan_in, fan_out = (50, 30) if isinstance(layer, nn.Linear) else (27, 45)
-    bound = (6 / (fan_in + fan_out)) ** 0.5
-    assert layer.weight.abs().max() <= bound
-    assert layer.weight.abs().max() > 0.9 * bound
+def test_training_again_starts_anew_in_part():
+    """Anew: weights of linear layers, optimizer, schedule, history. As they were: biases, gamma, beta, statistics."""
+    model, fresh, starts = net(), net(), []
+
+    class Noting(torch.optim.SGD):
+        def step(self):
+            starts.append((copy.deepcopy(model.state_dict()), len(self.state), self.param_groups[0]["lr"]))
+            return super().step()
+
+    def schedule(optimizer, total_steps):
+        return torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_steps)
+
+    options = {"optimizer": partial(Noting, momentum=0.9), "schedule": schedule}
+    first = train(model, tiny(), tiny(), 3, 0.3, **options)
+    left = copy.deepcopy(model.state_dict())
+    starts.clear()
+    torch.manual_seed(7)
+    fresh.apply(d2lnorm.init_xavier)
+    torch.manual_seed(7)
+    second = train(model, tiny(), tiny(), 2, 0.3, **options)
+    start, momenta, lr = starts[0]  # after the first forward pass, before the first step
+    assert (len(first), len(second)) == (3, 2)
+    assert (momenta, lr) == (0, 0.3)
+    for name in ("0.weight", "3.weight"):
+        assert torch.equal(start[name], fresh.state_dict()[name]), name
+    for name in ("0.bias", "1.weight", "1.bias", "3.bias"):
+        assert torch.equal(start[name], left[name]), name
+        assert not torch.equal(left[name], net().state_dict()[name]), name
+    assert start["1.num_batches_tracked"] == 9 + 1
+    starts.clear()
+    left = copy.deepcopy(model.state_dict())
+    train(model, tiny(), tiny(), 1, 0.3, **options, **KEEP)  # the way to train on
+    for name, _ in model.named_parameters():
+        assert torch.equal(starts[0][0][name], left[name]), name
 
 
 def test_after_epoch_sees_each_row():
     seen = []
     train(net(), tiny(), tiny(), 3, 0.1, after_epoch=lambda n, h: seen.append((n.training, len(h))))
     assert [rows for _, rows in seen] == [1, 2, 3]
-
-
-def test_ctrl_c_keeps_the_history_and_the_net(capsys):
-    class Interrupted(Batches):
-        epochs = 0
-
-        def to(self, device):
-            return self
-
-        def __iter__(self):
-            for i, batch in enumerate(super().__iter__()):
-                if self.epochs == 2 and i == 1:
-                    raise KeyboardInterrupt
-                yield batch
-            self.epochs += 1
-
-    X, y = tiny().dataset.tensors
-    model = net()
-    history = train(model, Interrupted(X, y, 16), tiny(), 5, 0.1)
-    assert len(history) == 2
-    assert history.stopped.startswith("stopped by Ctrl-C after 2 of 5 epochs")
-    assert history.stopped in capsys.readouterr().out
-    assert history.stopped in repr(history)
-    assert not model.training
-    assert evaluate_accuracy(model, tiny()) > 0
 
 
 def test_a_loss_that_is_not_finite_stops_and_is_told(capsys):
@@ -185,28 +166,6 @@ def test_a_loss_that_is_not_finite_stops_and_is_told(capsys):
     assert len(history) == 1
     assert re.match(r"stopped: the loss became nan in epoch 1 of 5 \(lr 0\.1\)", history.stopped)
     assert history.stopped in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_epochs": 0}, "num_epochs must be a whole number of at least 1, but is 0"),
-        ({"num_epochs": 1.5}, "num_epochs must be a whole number of at least 1, but is 1.5"),
-        ({"lr": 0.0}, "lr must be finite and greater than 0, but is 0.0"),
-        ({"lr": float("inf")}, "lr must be finite and greater than 0, but is inf"),
-        ({"lr": float("nan")}, "lr must be finite and greater than 0, but is nan"),
-        ({"train_iter": tiny(0)}, "train_iter is empty"),
-        ({"test_iter": []}, "test_iter is empty"),
-    ],
-)
-def test_bad_input_is_named_before_anything_changes(change, message):
-    model = net()
-    before = copy.deepcopy(model)
-    arguments = {"train_iter": tiny(), "test_iter": tiny(), "num_epochs": 1, "lr": 0.1} | change
-    with pytest.raises(ValueError, match=re.escape(message)):
-        train(model, **arguments)
-    assert_same(model, before)
-    assert model.training
 
 
 def test_evaluation_is_right_and_leaves_the_modes():
