@@ -2,3 +2,15 @@
 
 They know the mistakes that are usually made, and say which one they see.
 """
+
+__all__ = [
+    "batch_norm_from_scratch",
+    "choosing_a_norm",
+    "dropout",
+    "layer_norm_and_relatives",
+    "lenet_fashion_mnist",
+    "nn_batchnorm",
+    "running_statistics",
+    "start_here",
+    "why_normalize",
+]
