@@ -135,6 +135,8 @@ def test_every_type(name, training):
     affine = "elementwise_affine" if name in ("LayerNorm", "RMSNorm") else "affine"
     for dtype in [*types, torch.complex64]:
         X = torch.ones(shape).to(dtype)
+        if name == "Dropout" and dtype.is_complex and torch.__version__ < "2.15":
+            continue  # torch.nn's takes complex numbers since then
         assert_same_outcome(name, args, {}, X, training)
         if name == "Dropout":
             continue

@@ -14,6 +14,15 @@ from torch import nn
 
 import d2lnorm
 
+
+def error_of(function, *args):
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    return None
+
+
 DROP_INS = sorted(n for n in d2lnorm.__all__ if hasattr(nn, n))
 EXAMPLES = {  # constructor arguments and the shape of an input
     "BatchNorm1d": ((3,), (4, 3, 5)),
@@ -291,6 +300,8 @@ def test_functions(library):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex64])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_dropout_draws_what_torch_draws(p, dtype, inplace):
+    if dtype.is_complex and isinstance(error_of(nn.Dropout(), torch.ones(1, dtype=dtype)), NotImplementedError):
+        pytest.skip("this torch's own dropout takes no complex numbers: since 2.15 it does")
     results = []
     for library in (nn, d2lnorm):
         torch.manual_seed(3)
