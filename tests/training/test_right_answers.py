@@ -1,6 +1,7 @@
 """What training and evaluation count as a right answer, and what an evaluation leaves to its surroundings."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -24,10 +25,8 @@ BAD_LABELS = {  # labels, and the shape of the logits
 @pytest.mark.parametrize(("y", "logits"), BAD_LABELS.values(), ids=BAD_LABELS)
 def test_labels_of_another_shape_are_refused_before_anything_is_learnt(y, logits):
     model, batches = net(), [(X[: len(y)], y)]
-    words = (
-        f"^labels of shape {tuple(y.shape)} do not fit the net's output of shape {logits}: expected are class numbers"
-    )
-    words = words.replace("(", r"\(").replace(")", r"\)")
+    shapes = f"labels of shape {tuple(y.shape)} do not fit the net's output of shape {logits}"
+    words = f"^{re.escape(shapes)}: expected are class numbers"
     with pytest.raises(ValueError, match=words):
         evaluate_accuracy(model, batches)
     before = [p.detach().clone() for p in model.parameters()]
