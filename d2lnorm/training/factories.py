@@ -20,8 +20,8 @@ EXAMPLES = {
 
 
 def check_factory(name: str, function: object) -> None:
-    """Raise TypeError unless `function` can be called: an optimizer, say, that is made already cannot."""
-    if not callable(function) or isinstance(function, KINDS[name]):
+    """Raise TypeError unless `function` can be called. An optimizer or schedule that is made already cannot."""
+    if not callable(function):
         raise TypeError(
             f"{name} must be a function that makes one, {EXAMPLES[name]} say, "
             f"but is of type {type(function).__name__}; `train` calls it when the net is on its device"

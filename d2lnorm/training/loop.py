@@ -103,7 +103,6 @@ def train(
                         f"stopped: the loss became {loss} in epoch {epoch} of {num_epochs} (lr {lr}); "
                         f"the weights are useless now, a smaller learning rate may help"
                     )
-                    print(history.stopped)
                     break
                 if after_epoch:
                     after_epoch(net, history)
@@ -114,6 +113,8 @@ def train(
         raise
     finally:
         net.eval()
+    if history.stopped:
+        print(history.stopped)
     return history
 
 

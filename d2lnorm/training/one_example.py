@@ -2,11 +2,9 @@
 
 import copy
 from collections.abc import Iterable
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from d2lnorm.training.kept import device_of, random_state_kept
 
@@ -76,8 +74,6 @@ def _one_example(train_iter: Iterable) -> tuple[str, Tensor | None]:
 
 def _refusal(net: nn.Module, X: Tensor) -> ValueError | None:
     """Return the error with which a copy of the net refuses one example in training, if it takes two."""
-    if any(is_lazy(t) for t in chain(net.parameters(), net.buffers())):
-        return None
     try:
         trial = copy.deepcopy(net)
         for m in trial.modules():  # what the user's hooks note is no part of the trial
@@ -88,7 +84,7 @@ def _refusal(net: nn.Module, X: Tensor) -> ValueError | None:
     except ValueError as error:
         try:
             trial(torch.cat([X, X]))
-        except Exception:  # then it is not because of their number
+        except Exception:  # then it is not because of their number; a lazy net, say, whose hooks are gone
             return None
         return error
     except Exception:  # no copy can be made, or something else is wrong, which the first epoch will say

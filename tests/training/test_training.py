@@ -1,12 +1,10 @@
-"""The training loop, the evaluation and the history, on data small enough to train in a moment."""
+"""The training loop, on data small enough to train in a moment."""
 
 import copy
 import platform
 import re
-from base64 import b64decode
 from functools import partial
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from small_runs import KEEP, assert_same, net, tiny, weights
@@ -15,8 +13,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 import d2lnorm
-from d2lnorm import Batches, History, evaluate_accuracy, lenet, train
-from d2lnorm.course.plotting import COLORS, figure, line, new_axes, show
+from d2lnorm import Batches, evaluate_accuracy, lenet, train
 from d2lnorm.training.memory import keep_freed_memory
 
 
@@ -168,34 +165,6 @@ def test_a_loss_that_is_not_finite_stops_and_is_told(capsys):
     assert history.stopped in capsys.readouterr().out
 
 
-def test_evaluation_is_right_and_leaves_the_modes():
-    data = tiny(shuffle=False)
-    model = net()
-    model[1].eval()
-    model[2].train()
-    before = weights(model)
-    accuracy = evaluate_accuracy(model, data)
-    assert [m.training for m in model] == [True, False, True, True]
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
-    X, y = data.dataset.tensors
-    with torch.no_grad():
-        assert accuracy == (copy.deepcopy(model).eval()(X).argmax(1) == y).double().mean().item()
-
-
-def test_evaluation_of_nothing_is_an_error_and_a_failing_net_keeps_its_mode():
-    model = net()
-    with pytest.raises(ValueError, match="data_iter yields no example"):
-        evaluate_accuracy(model, [])
-    with pytest.raises(RuntimeError):
-        evaluate_accuracy(model, [(torch.ones(2, 5), torch.zeros(2))])
-    assert model.training
-
-
-def test_a_net_without_parameters_can_be_evaluated():
-    X = torch.eye(3)
-    assert evaluate_accuracy(nn.Identity(), [(X, torch.tensor([0, 1, 1]))]) == pytest.approx(2 / 3)
-
-
 def test_lenet_trains_with_each_norm():
     g = torch.Generator().manual_seed(0)
     data = Batches(torch.rand(32, 1, 28, 28, generator=g), torch.arange(32) % 10, 16, shuffle=True)
@@ -205,52 +174,6 @@ def test_lenet_trains_with_each_norm():
         losses[norm] = train(lenet(norm), data, data, 2, 0.1).loss
     assert losses["scratch"] == pytest.approx(losses["torch"], rel=1e-4)
     assert losses["scratch"] != pytest.approx(losses[None], rel=1e-4)
-
-
-def test_history_prints_as_a_table():
-    history = History()
-    history.append(0.73331, 0.7352, 0.7431, 4.0)
-    history.append(1.5e30, 0.1, 0.1, 12.25)
-    assert repr(history).splitlines() == [
-        "epoch     loss  train acc  test acc  seconds",
-        "    1   0.7333     0.7352    0.7431     4.00",
-        "    2  1.5e+30     0.1000    0.1000    12.25",
-    ]
-
-
-def test_history_plots_with_one_call():
-    history = History()
-    history.append(0.7, 0.7, 0.6, 4.0)
-    history.append(0.5, 0.8, 0.7, 4.0)
-    ax = history.plot()
-    assert ax.get_xlabel() == "epoch"
-    assert ax.get_ylabel() == "loss (nats), accuracy"
-    assert [list(l.get_ydata()) for l in ax.lines] == [[0.7, 0.5], [0.7, 0.8], [0.6, 0.7]]
-    assert len({l.get_color() for l in ax.lines}) == len({str(l.get_linestyle()) for l in ax.lines}) == 3
-    other = new_axes()
-    assert history.plot(other) is other
-
-
-def test_figures_have_one_size_a_panel_and_lines_repeat_their_looks():
-    axes = figure(2, rows=2, sharex=True)
-    assert len(axes) == 4
-    assert tuple(axes[0].figure.get_size_inches()) == pytest.approx((8.8, 6.4))
-    assert tuple(figure(3)[0].figure.get_size_inches()) == pytest.approx((10.2, 3.2))
-    assert line(axes[0], [1], [1], len(COLORS)).get_color() == COLORS[0]
-
-
-def test_show_displays_a_png_with_its_text_and_closes_the_figure(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a, k)))
-    ax = new_axes()
-    show(ax, "an empty panel")
-    ((data,), options) = shown[0]
-    assert options == {"raw": True, "metadata": {"image/png": {"alt": "an empty panel", "width": 440, "height": 320}}}
-    assert b64decode(data["image/png"]).startswith(b"\x89PNG")
-    assert data["text/plain"] == "Figure: an empty panel"
-    assert ax.figure.number not in plt.get_fignums()
-    with pytest.raises(ValueError, match="alt must say in words what the figure shows"):
-        show(ax, " ")
 
 
 def test_progress_is_shown_unless_switched_off(monkeypatch, capfd):
