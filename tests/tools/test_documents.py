@@ -1,6 +1,7 @@
 """What is written beside the code: its links lead somewhere, and its first screen stays short."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ def test_every_page_is_linked_from_the_readme():
     for path in DOCUMENTS:
         name = str(path.relative_to(ROOT))
         assert name == "README.md" or f"]({name})" in README, name
+
+
+def test_the_changelog_has_the_packages_version_and_a_form_that_tools_read():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", text, re.M)
+    assert len(versions) == len(re.findall("^## ", text, re.M))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert versions[:2] == ["Unreleased", version]
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.M)) <= kinds
