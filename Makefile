@@ -68,14 +68,15 @@ test: data  ## run the tests, in a browser too, and every notebook against its s
 notebooks: data  ## maintainers: execute the notebooks and store their outputs
 	@$(PY) tools/notebooks.py store $(NOTEBOOKS)
 
-lint: setup  ## check the style of package, tests, tools and notebooks
+lint: setup  ## check the style of package, tests, tools and notebooks, and the package's types
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
 
 bench: data  ## measure speed, as ratios
 	@$(PY) tools/bench.py
 
 clean:  ## remove build/ (unless something in it is yours) and caches; .venv and data stay
 	@$(PYTHON) tools/build_folder.py
-	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage *.egg-info
 	@find d2lnorm tests tools -name __pycache__ -prune -exec rm -rf {} +

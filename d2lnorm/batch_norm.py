@@ -82,6 +82,9 @@ class BatchNorm(nn.Module):
         ValueError: an argument out of range, or in `forward` whatever `batch_norm` raises.
     """
 
+    moving_mean: Tensor
+    moving_var: Tensor
+
     def __init__(self, num_features: int, num_dims: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
         check_layer(num_features, num_dims, eps, momentum)
         super().__init__()

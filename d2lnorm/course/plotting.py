@@ -7,6 +7,7 @@ from statistics import fmean
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 __all__ = ["COLORS", "band", "figure", "line", "new_axes", "show"]
@@ -80,6 +81,7 @@ def show(ax: Axes, alt: str) -> None:
     from PIL import Image
 
     figure, full, png = ax.figure, BytesIO(), BytesIO()
+    assert isinstance(figure, Figure)  # no part of a larger one
     figure.savefig(full, format="png", dpi=1.5 * PIXELS)  # sharp on dense screens, shown at PIXELS an inch
     plt.close(figure)
     Image.open(full).convert("RGB").quantize(256).save(png, format="png", optimize=True)  # a third of the bytes

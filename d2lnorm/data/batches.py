@@ -130,7 +130,7 @@ def _read_verified(root: str | os.PathLike | None) -> dict[str, np.ndarray]:
             files = {name: np.fromfile(raw / name, dtype=np.uint8) for name in FILES}
         except OSError:
             files = {}
-        if files and not any(verdict(n, c.size, hashlib.sha256(c).hexdigest()) for n, c in files.items()):
+        if files and not any(verdict(n, c.size, hashlib.sha256(c.data).hexdigest()) for n, c in files.items()):
             return files
         fetch_fashion_mnist(root)  # says what is wrong, and returns only when nothing is any more
     raise FetchError(f"Fashion-MNIST's files in {raw.resolve()} changed while they were read; try again")

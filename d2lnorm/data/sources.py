@@ -96,8 +96,10 @@ def run_with_bar(command: list[str], folder: Path) -> None:
 
     what = " ".join(w for w in command if not w.startswith(("-", "/")))
     with tempfile.TemporaryFile() as log, tqdm(desc=what, unit="B", unit_scale=True, leave=False) as bar:
-        output = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-        process = subprocess.Popen(command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, **output)
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
         try:
             alive, there = time.monotonic(), 0
             while process.poll() is None:

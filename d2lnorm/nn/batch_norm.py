@@ -41,31 +41,30 @@ class _BatchNorm(ChannelNorm):
             self._count_batch()
             return scaled_nothing(input, weight, bias)
         X, C = as_contiguous(input), input.shape[1]
-        if not own_statistics:
+        if not self.training and running_mean is not None and running_var is not None:
             return normalize_with(X, running_mean, running_var, weight, bias, self.eps)
         axes = [0, *range(2, X.dim())]  # all but the channels'
         weight, bias = (t if t is None else t.view([1, C] + [1] * (X.dim() - 2)) for t in (weight, bias))
         Y, mean, var = normalize(X, axes, weight, bias, self.eps)
         self._count_batch()
-        if self.training and self.track_running_stats and running_mean is not None:
-            self._move_statistics(mean, var, n=X.numel() // C)
+        if self.training and self.track_running_stats and running_mean is not None and running_var is not None:
+            n, momentum = X.numel() // C, self._momentum(mean.dtype)
+            with torch.no_grad():
+                var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
+                running_mean.copy_(moving_average(running_mean, mean, momentum))
+                running_var.copy_(moving_average(running_var, var, momentum))
         return Y
 
     def _count_batch(self) -> None:
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
 
-    @torch.no_grad()
-    def _move_statistics(self, mean: Tensor, var: Tensor, n: int) -> None:
-        """Step towards the statistics of a batch with n values per channel."""
-        momentum = self.momentum
-        if momentum is None:  # the k-th batch enters the plain average with weight 1/k
-            k = self.num_batches_tracked
-            momentum = 0.0 if k is None else 1 / k.to(mean.dtype)
-        momentum = 1 - momentum  # PyTorch's convention: the weight of the new value; the book's: of the old
-        var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
-        self.running_mean.copy_(moving_average(self.running_mean, mean, momentum))
-        self.running_var.copy_(moving_average(self.running_var, var, momentum))
+    def _momentum(self, dtype: torch.dtype) -> float | Tensor:
+        """The book's momentum, which `moving_average` takes."""
+        if self.momentum is not None:
+            return 1 - self.momentum  # PyTorch's convention: the weight of the new value; the book's: of the old
+        k = self.num_batches_tracked  # the k-th batch enters the plain average with weight 1/k
+        return 1.0 if k is None else 1 - 1 / k.to(dtype)
 
     def _refuse_half_statistics(self) -> None:
         if not self.training:

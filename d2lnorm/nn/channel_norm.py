@@ -29,10 +29,15 @@ class ChannelNorm(Scaled):
         RuntimeError, TypeError: num_features is negative, or no integer.
     """
 
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
     def __init_subclass__(cls) -> None:
         """Let `help` show the arguments with each of the layers."""
         super().__init_subclass__()
-        if cls.__doc__:
+        if cls.__doc__ and ChannelNorm.__doc__:  # `python -OO` has none
             cls.__doc__ += "\n\n" + ChannelNorm.__doc__.partition("\n\n")[2]
 
     _version = 2  # the format of the saved state: since 2 it holds num_batches_tracked
@@ -52,20 +57,19 @@ class ChannelNorm(Scaled):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        like = {"device": device, "dtype": dtype}
-        self._add_parameters(num_features, **like, weight=affine, bias=affine and bias)
+        self._add_parameters(num_features, device, dtype, weight=affine, bias=affine and bias)
         tracked = track_running_stats
-        self.register_buffer("running_mean", torch.empty(num_features, **like) if tracked else None)
-        self.register_buffer("running_var", torch.empty(num_features, **like) if tracked else None)
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, torch.empty(num_features, device=device, dtype=dtype) if tracked else None)
         self.register_buffer("num_batches_tracked", torch.tensor(0, device=device) if tracked else None)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
         """Forget what was seen: mean 0, variance 1, no batches."""
-        if self.track_running_stats:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+        start = ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0))
+        for t, value in start if self.track_running_stats else ():
+            if t is not None:
+                t.fill_(value)
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, and `reset_running_stats`."""

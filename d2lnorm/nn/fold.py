@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -57,7 +58,8 @@ def fold_batch_norm(layer: nn.Module, bn: nn.Module) -> nn.Module:
     kept = ("moving_mean", "moving_var") if book else ("running_mean", "running_var")
     _check_plain(layer, _GIVES, "into a linear or convolutional layer", ("weight", "bias"))
     _check_plain(bn, _TAKES, "a batch norm", names)
-    axes, takes = _GIVES[type(layer)], _TAKES[type(bn)] or (bn.num_dims,)
+    assert isinstance(layer, nn.Linear | _ConvNd)
+    axes, takes = _GIVES[type(layer)], (bn.num_dims,) if isinstance(bn, BatchNorm) else _TAKES[type(bn)]
     if axes not in takes:
         wanted = " or ".join(map(str, takes))
         raise TypeError(
@@ -68,26 +70,27 @@ def fold_batch_norm(layer: nn.Module, bn: nn.Module) -> nn.Module:
         raise TypeError(f"can fold into floating-point weights, but these are {layer.weight.dtype}")
     if bn.training:
         raise ValueError("in training, batch norm depends on the batch: call .eval() before folding")
-    mean, var, weight, bias = (getattr(bn, name) for name in (*kept, *names))
+    mean, var, weight, bias, eps = (getattr(bn, name) for name in (*kept, *names, "eps"))
     if mean is None and var is None:
         raise ValueError("without running statistics, batch norm depends on the batch: there is nothing to fold")
     if mean is None or var is None:
         raise ValueError(f"{kept[mean is not None]} is None: evaluation needs both running statistics")
     axis = 1 if type(layer) in _TRANSPOSED else 0  # the axis of the outputs in the layer's weight
-    C = layer.weight.shape[axis] * (layer.groups if axis == 1 else 1)
+    groups = getattr(layer, "groups", 1)
+    C = layer.weight.shape[axis] * (groups if axis == 1 else 1)
     for t in (mean, var, weight, bias):
         if t is not None and t.numel() != C:
             raise ValueError(f"the layer has {C} outputs, but batch norm {t.numel()} channels")
     with torch.no_grad():
         mean, var = mean.double().flatten(), var.double().flatten()
-        scale = torch.rsqrt(var + bn.eps)  # s = a / sqrt(sigma^2 + eps)
+        scale = torch.rsqrt(var + eps)  # s = a / sqrt(sigma^2 + eps)
         scale = scale if weight is None else weight.double().flatten() * scale
         b = torch.zeros_like(mean) if layer.bias is None else layer.bias.double()
         b = scale * (b - mean)  # s (b - mu) + c
         b = b if bias is None else b + bias.double().flatten()
         folded = copy.deepcopy(layer)
         W = folded.weight
-        W.copy_(_times_outputs(W.double(), scale, axis, getattr(layer, "groups", 1)))  # s W
+        W.copy_(_times_outputs(W.double(), scale, axis, groups))  # s W
         folded.bias = nn.Parameter(b.to(W), requires_grad=W.requires_grad)
     return folded
 
@@ -119,8 +122,8 @@ def _check_plain(module: nn.Module, kinds: Collection[type], what: str, names: t
             f"{kind} is a subclass of {plain[0].__name__} and may compute something else: if it does not, copy its "
             f"parameters and buffers into a plain {plain[0].__name__} and fold that"
         )
-    own = [name for name in ("forward", "_conv_forward") if name in vars(module)]
-    if own:
-        raise TypeError(f"this {kind} has a {own[0]} of its own, set on the instance: delete it before folding")
+    functions = [name for name in ("forward", "_conv_forward") if name in vars(module)]
+    if functions:
+        raise TypeError(f"this {kind} has a {functions[0]} of its own, set on the instance: delete it before folding")
     if module._forward_hooks or module._forward_pre_hooks:
         raise TypeError(f"this {kind} has forward hooks, which may change what it computes: remove them before folding")

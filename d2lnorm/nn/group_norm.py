@@ -63,6 +63,8 @@ class GroupNorm(Scaled):
         TypeError, RuntimeError: not integers, or negative ones. In `forward`: see `group_norm`.
     """
 
+    bias: Tensor | None
+
     def __init__(
         self,
         num_groups: int,

@@ -58,13 +58,13 @@ def instance_norm(
         return scaled_nothing(input, *(t if t is None else t[: N * C] for t in (weight, bias)))
     check_parameters(input, **there)
     X = input.contiguous()
-    if not use_input_stats:
+    if not use_input_stats and running_mean is not None and running_var is not None:
         return normalize_with(X, running_mean, running_var, weight, bias, eps)
     axes = range(2, X.dim())  # all but the examples' and the channels'
     weight, bias = (t if t is None else t.view([1, -1] + [1] * len(axes)) for t in (weight, bias))
     # y = gamma (x - mu) / sqrt(sigma^2 + eps) + beta, with mu and sigma^2 over the positions
     Y, mean, var = normalize(X, axes, weight, bias, eps)
-    if running_mean is not None:
+    if running_mean is not None and running_var is not None:
         with torch.no_grad():
             var = var * L / (L - 1)  # unbiased
             running_mean.copy_(moving_average(running_mean, mean.mean(0), 1 - momentum))
@@ -73,6 +73,8 @@ def instance_norm(
 
 
 class _InstanceNorm(ChannelNorm):
+    _unbatched_dim: int  # how many axes one example has
+
     def __init__(
         self,
         num_features: int,

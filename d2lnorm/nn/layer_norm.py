@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from d2lnorm.nn.checks import check_floating, check_number, check_tensor, check_
 from d2lnorm.nn.normalize import normalize
 from d2lnorm.nn.scaled import Scaled
 
-__all__ = ["LayerNorm", "check_normalized_shape", "layer_norm"]
+__all__ = ["LayerNorm", "as_shape", "check_normalized_shape", "layer_norm"]
 
 
 def layer_norm(
@@ -58,6 +59,8 @@ class LayerNorm(Scaled):
             `forward`: see `layer_norm`.
     """
 
+    bias: Tensor | None
+
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -68,7 +71,7 @@ class LayerNorm(Scaled):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
+        shape = as_shape(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self._add_parameters(shape, device, dtype, weight=elementwise_affine, bias=elementwise_affine and bias)
         self.reset_parameters()
@@ -81,6 +84,12 @@ class LayerNorm(Scaled):
             f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
             f"bias={self.bias is not None}"
         )
+
+
+def as_shape(normalized_shape: Any) -> tuple[int, ...]:
+    """Return the sizes of the last axes; a lone integer is the size of one. Raise TypeError for a lone float."""
+    sizes: tuple = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
+    return sizes  # as they came: NumPy's integers, say
 
 
 def check_normalized_shape(X: Tensor, normalized_shape: Sequence[int], **parameters: Tensor | None) -> None:

@@ -23,7 +23,8 @@ def normalize(
     Returns Y like X; mean and (biased) var of X's shape with 1 at `axes`, float32 or float64, without autograd graph.
     Raises RuntimeError: weight or bias does not fit X's shape.
     """
-    X32, weight, bias = _widened(X, weight, bias)
+    X32 = _widened(X)
+    weight, bias = (t if t is None else t.to(X32.dtype) for t in (weight, bias))
     run = Normalize.apply if _is_plain(X32, weight, bias) else formula
     Y, mean, var = run(X32, weight, bias, tuple(axes), eps)
     return Y.to(X.dtype), mean.detach(), var.detach()
@@ -94,7 +95,9 @@ def normalize_with(
     or they are None. Without gradients, all four go into one scale and one shift: beside a large mean, Y is then
     off by a few epsilons of |mean| / sqrt(var).
     """
-    X32, mean, var, weight, bias = _widened(X, mean, var, weight, bias)
+    X32 = _widened(X)
+    mean, var = mean.to(X32.dtype), var.to(X32.dtype)
+    weight, bias = (t if t is None else t.to(X32.dtype) for t in (weight, bias))
     shape = [1, -1] + [1] * (X.dim() - 2)
     scale = torch.rsqrt(var + eps) if weight is None else weight * torch.rsqrt(var + eps)
     bias = torch.zeros_like(mean) if bias is None else bias
@@ -113,10 +116,9 @@ def _inverse_root(var: Tensor, eps: float) -> Tensor:
     return r.masked_fill(var == 0, 0) if eps == 0 else r
 
 
-def _widened(X: Tensor, *others: Tensor | None) -> list[Tensor | None]:
-    """All in the type to compute in: float32 for float16 and bfloat16, else X's own."""
-    dtype = torch.float32 if X.dtype in (torch.float16, torch.bfloat16) else X.dtype
-    return [t if t is None or t.dtype == dtype else t.to(dtype) for t in (X, *others)]
+def _widened(X: Tensor) -> Tensor:
+    """X in the type to compute in: float32 for float16 and bfloat16, else its own."""
+    return X.float() if X.dtype in (torch.float16, torch.bfloat16) else X
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:

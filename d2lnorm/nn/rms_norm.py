@@ -1,13 +1,12 @@
 """RMS normalization: layer norm without the mean. Source: Zhang and Sennrich (2019)."""
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from d2lnorm.nn.checks import as_contiguous, check_number, check_tensor
-from d2lnorm.nn.layer_norm import check_normalized_shape
+from d2lnorm.nn.layer_norm import as_shape, check_normalized_shape
 from d2lnorm.nn.scaled import Scaled
 
 __all__ = ["RMSNorm", "rms_norm"]
@@ -72,7 +71,7 @@ class RMSNorm(Scaled):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
+        shape = as_shape(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self._add_parameters(shape, device, dtype, weight=elementwise_affine)
         self.reset_parameters()

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["Scaled"]
 
 
 class Scaled(nn.Module):
     """A layer with the parameters `weight` and `bias`, or with one of them, or none; all of one shape."""
+
+    weight: Tensor | None
 
     def _add_parameters(
         self,

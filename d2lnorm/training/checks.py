@@ -1,18 +1,19 @@
 """What `train` refuses, in words, before anything has been changed."""
 
 import math
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from d2lnorm.training.examples import SizedIterable
 from d2lnorm.training.factories import check_factory
 
 __all__ = ["check_arguments", "usable"]
 
 
 def check_arguments(
-    net: nn.Module, train_iter: Iterable, test_iter: Iterable, num_epochs: int, lr: float, **functions: object
+    net: nn.Module, train_iter: SizedIterable, test_iter: SizedIterable, num_epochs: int, lr: float, **functions: object
 ) -> None:
     """Raise TypeError or ValueError unless these are arguments for `train`. A function may be None."""
     if not isinstance(net, nn.Module):
@@ -56,7 +57,7 @@ def _positive(lr: float) -> bool:
         return False
 
 
-def _length(name: str, data_iter: Iterable) -> int:
+def _length(name: str, data_iter: Any) -> int:
     try:
         return len(data_iter)
     except TypeError:

@@ -1,11 +1,16 @@
 """The one way in which training, evaluation and recomputed statistics read batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["examples"]
+__all__ = ["SizedIterable", "examples"]
+
+
+class SizedIterable(Sized, Iterable, Protocol):
+    """What starts anew in each epoch and knows its length, as a DataLoader, `Batches` or a list of batches."""
 
 
 def examples(
@@ -38,7 +43,7 @@ def examples(
         raise ValueError(f"{name} yields no example: {why}")
 
 
-def _pair(batch: object, labels: bool, which: str) -> tuple[Tensor, Tensor]:
+def _pair(batch: Any, labels: bool, which: str) -> tuple[Tensor, Tensor]:
     """Unpack a batch, once it is known to be a pair: a tensor of two rows and a dict of two keys unpack as well."""
     pair = isinstance(batch, tuple | list) and len(batch) == 2
     if not (pair and all(isinstance(t, Tensor) for t in batch[: 2 if labels else 1])):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import count
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from d2lnorm.training.kept import device_of
 
 __all__ = ["check_factory", "on_device", "stepping"]
 
-KINDS = {"optimizer": Optimizer, "schedule": LRScheduler}
+Made = TypeVar("Made", Optimizer, LRScheduler)
 EXAMPLES = {
     "optimizer": "functools.partial(torch.optim.SGD, momentum=0.9)",
     "schedule": "functools.partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0)",
@@ -40,9 +41,10 @@ def on_device(
     before, scheduler = device_of(net), None
     try:
         net.to(device)
-        opt = _made("optimizer", f"net.parameters(), lr={lr}", lambda: optimizer(net.parameters(), lr=lr))
+        opt = _made(Optimizer, "optimizer", f"net.parameters(), lr={lr}", lambda: optimizer(net.parameters(), lr=lr))
         if schedule:
-            scheduler = _made("schedule", f"optimizer, total_steps={steps}", lambda: schedule(opt, total_steps=steps))
+            given = f"optimizer, total_steps={steps}"
+            scheduler = _made(LRScheduler, "schedule", given, lambda: schedule(opt, total_steps=steps))
     except BaseException:
         net.to(before)
         raise
@@ -70,12 +72,12 @@ def stepping(scheduler: LRScheduler | None, steps: int) -> Callable[[], None]:
     return advance
 
 
-def _made(name: str, given: str, make: Callable[[], object]) -> object:
+def _made(kind: type[Made], name: str, given: str, make: Callable[[], object]) -> Made:
     try:
         found = make()
     except Exception as error:
         error.add_note(f"It was raised by {name}({given}). A function that works is {EXAMPLES[name]}.")
         raise
-    if isinstance(found, ReduceLROnPlateau) or not isinstance(found, KINDS[name]):
+    if isinstance(found, ReduceLROnPlateau) or not isinstance(found, kind):
         raise TypeError(f"{name}({given}) must make what {EXAMPLES[name]} makes, but made a {type(found).__name__}")
     return found

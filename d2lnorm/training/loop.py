@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from d2lnorm.data.batches import Batches
 from d2lnorm.training.checks import check_arguments, usable
 from d2lnorm.training.evaluation import count_right, evaluate_accuracy
-from d2lnorm.training.examples import examples
+from d2lnorm.training.examples import SizedIterable, examples
 from d2lnorm.training.factories import on_device, stepping
 from d2lnorm.training.history import History
 from d2lnorm.training.initialization import check_weights, init_xavier
@@ -26,8 +26,8 @@ __all__ = ["train"]
 
 def train(
     net: nn.Module,
-    train_iter: Iterable,
-    test_iter: Iterable,
+    train_iter: SizedIterable,
+    test_iter: SizedIterable,
     num_epochs: int,
     lr: float,
     device: torch.device | str | None = None,

@@ -25,7 +25,7 @@ def note_history(error: BaseException, history: History, num_epochs: int) -> Non
     finished = f"{len(history)} of {num_epochs} epochs"
     history.stopped = f"stopped by {what} after {finished}; the weights are those of that moment"
     with suppress(AttributeError, TypeError):  # an error that takes no attributes is still an error
-        error.history = history
+        error.history = history  # type: ignore[attr-defined]  # what is new here
         error.add_note(
             f"{finished} are finished. Their history: `except {kind} as stop: stop.history`; "
             f"in a notebook, in the next cell, `import sys; sys.last_value.history`."

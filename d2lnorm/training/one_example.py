@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def forward(net: nn.Module, X: Tensor, which: str) -> Tensor:
         raise ValueError(f"{which} holds 1 example, and the net refuses it ({error}): {REMEDY}") from error
 
 
-def _one_example(train_iter: Iterable) -> tuple[str, Tensor | None]:
+def _one_example(train_iter: Any) -> tuple[str, Tensor | None]:
     """Return in words which batch holds one example, and its X; or None, where there is none or it is not known."""
     try:  # whatever is wrong with the data, the first epoch will say
         if type(train_iter) in (list, tuple):  # others may do something when they are looped over

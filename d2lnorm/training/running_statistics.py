@@ -13,6 +13,9 @@ from d2lnorm.training.one_example import forward
 
 __all__ = ["recompute_running_statistics"]
 
+# those of torch.nn, their drop-ins, the book's
+Layer = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm | ChannelNorm | BatchNorm
+
 
 def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
     """Replace all running statistics in `net` by the plain average over the batches of `data_iter`.
@@ -36,12 +39,13 @@ def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
     Source: Ioffe and Szegedy (2015), algorithm 2; `torch.optim.swa_utils.update_bn` does the same for
     averaged weights.
     """
-    layers = [m for m in net.modules() if isinstance(m, BatchNorm) or _has_running_statistics(m)]
+    found = (m for m in net.modules() if isinstance(m, Layer))
+    layers = [m for m in found if isinstance(m, BatchNorm) or m.running_mean is not None]
     momenta = [m.momentum for m in layers]
     before = [(name, t, t.clone()) for m in layers for name, t in m.named_buffers(recurse=False)]
     inputs = dict.fromkeys(layers, 0)  # how many each layer has seen
 
-    def weigh(m: nn.Module, args: tuple, kwargs: dict) -> None:
+    def weigh(m: Layer, args: tuple, kwargs: dict) -> None:
         """The k-th input of a layer enters its average with weight 1/k; one without elements has no mean."""
         X, *_ = (*args, *kwargs.values())
         m.training = X.numel() > 0
@@ -69,12 +73,8 @@ def recompute_running_statistics(net: nn.Module, data_iter: Iterable) -> None:
                 t.copy_(old)
 
 
-def _has_running_statistics(m: nn.Module) -> bool:
-    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, ChannelNorm
-    return isinstance(m, kinds) and m.running_mean is not None
-
-
-def _forget(m: nn.Module) -> None:
+def _forget(m: Layer) -> None:
     mean, var = (m.moving_mean, m.moving_var) if isinstance(m, BatchNorm) else (m.running_mean, m.running_var)
-    mean.zero_()
-    var.fill_(1)
+    for t, value in ((mean, 0), (var, 1)):
+        if t is not None:
+            t.fill_(value)

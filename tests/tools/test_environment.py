@@ -45,6 +45,13 @@ def test_conda_reads_the_same_list_and_names_no_version_of_its_own():
     assert conda_python == SpecifierSet(PROJECT["requires-python"])
 
 
+def test_the_hooks_before_a_commit_run_the_pinned_ruff():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    versions = re.findall(r"additional_dependencies: \[(.+)\]", hooks)
+    assert versions == [f"{PINS['ruff']}"] * hooks.count("entry: ruff ")
+    assert len(versions) == 2
+
+
 def test_this_environment_holds_the_pinned_versions():
     assert problems(pinned()) == []
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
 
 __all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change", "check_swap_norms"]
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 @exercise
@@ -24,9 +27,10 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
         expect(_state(linear, bn) == before, "the layers that were passed in have changed: fold into a copy.")
         expect(folded.bias is not None, "the folded layer needs a bias, even if the old one had none.")
         W, b = linear.weight, torch.zeros(4) if linear.bias is None else linear.bias
-        s = bn.weight / (bn.running_var + bn.eps).sqrt()
-        no_eps, no_root = bn.weight / bn.running_var.sqrt(), bn.weight / (bn.running_var + bn.eps)
-        outside = bn.weight / (bn.running_var.sqrt() + bn.eps)
+        mu, var, beta = bn.get_buffer("running_mean"), bn.get_buffer("running_var"), bn.bias
+        s = bn.weight / (var + bn.eps).sqrt()
+        no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
+        outside = bn.weight / (var.sqrt() + bn.eps)
         wrong = {
             "eps is missing under the root": no_eps[:, None] * W,
             "eps belongs under the root, not beside it": outside[:, None] * W,
@@ -35,7 +39,6 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
             "it is still the old weight": W,
         }
         expect_close(folded.weight, s[:, None] * W, "the folded weight", wrong)
-        mu, beta = bn.running_mean, bn.bias
         wrong = {
             "the linear layer's own bias was forgotten": beta - s * mu,
             "the old bias must be scaled, too": b + beta - s * mu,
@@ -68,7 +71,7 @@ def check_swap_norms(swap: Callable[[nn.Module, int], nn.Module]) -> str:
     expect(not left, f"batch norms are left inside of other modules: {', '.join(left)}. Go to any depth.")
     old = {name: m for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
     for name, bn in old.items():
-        norm = swapped.get_submodule(name)
+        norm: Any = swapped.get_submodule(name)
         expect(isinstance(norm, nn.GroupNorm), f"{name} must be an nn.GroupNorm, but is a {type(norm).__name__}.")
         sizes = norm.num_groups, norm.num_channels
         expect(sizes == (2, bn.num_features), f"{name} must have 2 groups of {bn.num_features} channels, not {sizes}.")
@@ -133,14 +136,15 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
         expect(folded.stride == conv.stride, "the folded convolution has lost its stride.")
         expect(folded.bias is not None, "the folded convolution needs a bias, even if the old one had none.")
         W, b = conv.weight, torch.zeros(3) if conv.bias is None else conv.bias
-        s = bn.weight / (bn.running_var + bn.eps).sqrt()
-        t = bn.bias - s * bn.running_mean
-        no_eps, no_root = bn.weight / bn.running_var.sqrt(), bn.weight / (bn.running_var + bn.eps)
+        mu, var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+        s = bn.weight / (var + bn.eps).sqrt()
+        t = bn.bias - s * mu
+        no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
         wrong = {
             "the scale belongs to the channels that come in (axis 1), not to those that go out": s[:, None, None, None],
             "eps is missing under the root": no_eps[:, None, None],
             "it was divided by the variance, not by its root": no_root[:, None, None],
-            "eps belongs under the root, not beside it": (bn.weight / (bn.running_var.sqrt() + bn.eps))[:, None, None],
+            "eps belongs under the root, not beside it": (bn.weight / (var.sqrt() + bn.eps))[:, None, None],
         }
         wrong = {mistake: W * scale for mistake, scale in wrong.items()}
         expect_close(folded.weight, W * s[:, None, None], "the folded weight", wrong)
@@ -151,7 +155,7 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             "the shift must go through the weights, as every input does": b + t,
             "the shift meets every pixel under the kernel: sum over its height and width": b + W.mean((2, 3)) @ t,
             "the shift goes through the old weights, since the scale is in it already": b + kernel @ (s * t),
-            "the scale of the running mean is missing": b + kernel @ (bn.bias - bn.running_mean),
+            "the scale of the running mean is missing": b + kernel @ (bn.bias - mu),
         }
         expect_close(folded.bias, b + kernel @ t, "the folded bias", wrong)
         X = torch.randn(2, 3, 4, 4, generator=g)
@@ -161,7 +165,7 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
     return "weight, bias and output right, nothing changed in place, and zero padding refused."
 
 
-def _filled(module: nn.Module, g: torch.Generator) -> nn.Module:
+def _filled(module: Layer, g: torch.Generator) -> Layer:
     """`module` with parameters and running statistics that hide nothing."""
     with torch.no_grad():
         for name, t in [*module.named_parameters(), *module.named_buffers()]:

@@ -1,6 +1,7 @@
 """Checks of the dropout notebook's exercises."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +173,7 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _kept(Y: object, X: Tensor, what: str) -> Tensor:
+def _kept(Y: Any, X: Tensor, what: str) -> Tensor:
     """Which elements survived, once Y is known to be a tensor of X's shape in which something was dropped."""
     expect(isinstance(Y, Tensor), f"{what} must be a tensor, but is a {type(Y).__name__}.")
     expect(Y.shape == X.shape, f"{what} must have shape {tuple(X.shape)}, but has {tuple(Y.shape)}.")

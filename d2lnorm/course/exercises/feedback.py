@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def expect(condition: bool, feedback: str) -> None:
 
 
 def expect_close(
-    got: object,
+    got: Any,
     expected: Tensor | float,
     what: str,
     mistakes: Mapping[str, Tensor | float] | None = None,
@@ -132,7 +133,7 @@ def _difference(got: object, expected: Tensor | float) -> str:
         return f"expected {expected.item():.4f}, got {got.item():.4f}"
     if not got.isfinite().all() and expected.isfinite().all():
         return f"{(~got.isfinite()).sum()} of its {got.numel()} values are not finite"
-    index = tuple(i.item() for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
+    index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
     return f"at index {list(index)} expected {expected[index].item():.4f}, got {got[index].item():.4f}"
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def _normalized(X: Tensor, axes: tuple[int, ...], unbiased: bool = False, outsid
     return (X - mean) / (var.sqrt() + EPS if outside else (var + EPS).sqrt())
 
 
-def _value(function: Callable, *arguments: object) -> object:
+def _value(function: Callable, *arguments: Any) -> Any:
     """Return the function's value for copies of the arguments, having seen that it leaves them as they are."""
     given = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
     value = function(*given)
@@ -40,12 +41,12 @@ def _check_gradient(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
     Y, upstream = ours(*mine), randn(*inputs[0].shape, seed=9)
     expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad or be detached.")
     Y.backward(upstream)
-    theirs(*torchs).backward(upstream)
-    by_X = mine[0].grad is not None and torch.allclose(mine[0].grad, torchs[0].grad, rtol=1e-6, atol=1e-8)
+    truths = torch.autograd.grad(theirs(*torchs), torchs, upstream)
+    by_X = mine[0].grad is not None and torch.allclose(mine[0].grad, truths[0], rtol=1e-6, atol=1e-8)
     expect(by_X, "the gradient by X is not right: the statistics depend on X, too, so they must keep their graph.")
-    for name, a, b in zip(("X", "weight", "bias"), mine, torchs, strict=False):
+    for name, a, truth in zip(("X", "weight", "bias"), mine, truths, strict=False):
         expect(a.grad is not None, f"{name} gets no gradient.")
-        expect_close(a.grad, b.grad, f"the gradient by {name}", rtol=1e-6, atol=1e-8)
+        expect_close(a.grad, truth, f"the gradient by {name}", rtol=1e-6, atol=1e-8)
 
 
 def _check_large_mean(ours: Callable, theirs: Callable, *shape: int) -> None:
@@ -93,8 +94,8 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
         axes, across, mistakes = tuple(range(2, d + 1)), (1, *range(3, d + 1)), {}
         ways = {"": (near, axes), STRIDED: (far, across), ACROSS: (near, across)}
         for (way, (grouped, over)), unbiased, outside in product(ways.items(), (False, True), (False, True)):
-            words = filter(None, (way, UNBIASED * unbiased, OUTSIDE * outside))
-            mistakes["; and ".join(words)] = w * _normalized(grouped, over, unbiased, outside).reshape(shape) + b
+            slips = filter(None, (way, UNBIASED * unbiased, OUTSIDE * outside))
+            mistakes["; and ".join(slips)] = w * _normalized(grouped, over, unbiased, outside).reshape(shape) + b
         wrong = {
             "all channels were taken together, as in layer norm": (X, tuple(range(1, d))),
             "the statistics were taken over the batch, too": (near, (0, *axes)),
@@ -151,7 +152,7 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     return "computed in float32 for 16-bit inputs, in the input's type otherwise, with the right epsilon."
 
 
-def _some_net() -> nn.Module:
+def _some_net() -> nn.Sequential:
     """A net with batch norm at several depths, of two kinds, and one layer in two places."""
     shared, conv, pool = nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1), nn.AdaptiveAvgPool2d(1)
     conv.register_module("later", None)  # a child may be None

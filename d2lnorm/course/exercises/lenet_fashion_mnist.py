@@ -16,6 +16,8 @@ __all__ = [
     "check_train_epoch",
 ]
 
+PILED_UP = "gradients of earlier batches are still in it, call optimizer.zero_grad() in each step"
+
 
 @exercise
 def check_epochs_to_reach(answer: Callable) -> str:
@@ -66,20 +68,20 @@ def check_train_epoch(answer: Callable) -> str:
     got = answer(net, batches, torch.optim.SGD(net.parameters(), lr=0.5))
     expected, of_batches = _epoch(truth, batches, 0.5)
     expect(
-        not torch.equal(net[1].running_mean, start[1].running_mean),
+        not torch.equal(net.get_buffer("1.running_mean"), start.get_buffer("1.running_mean")),
         "the running statistics did not move: the net came in evaluation mode, and you left it there.",
     )
     expect(
-        not torch.equal(net[0].weight, start[0].weight),
+        not torch.equal(net.get_parameter("0.weight"), start.get_parameter("0.weight")),
         "the weights did not change: an epoch needs loss.backward() and optimizer.step() for each batch.",
     )
     piled = copy.deepcopy(start)
     _epoch(piled, batches, 0.5, pile_up=True)
     expect_close(
-        net[0].weight.detach(),
-        truth[0].weight.detach(),
+        net.get_parameter("0.weight").detach(),
+        truth.get_parameter("0.weight").detach(),
         "the first layer's weight after the epoch",
-        {"gradients of earlier batches are still in it, call optimizer.zero_grad() in each step": piled[0].weight},
+        {PILED_UP: piled.get_parameter("0.weight")},
     )
     expect(
         not (isinstance(got, Tensor) and got.requires_grad), "the loss you return still holds the graph: use .item()."
@@ -104,9 +106,9 @@ def check_accuracy_with_batch_statistics(answer: Callable) -> str:
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
         running = [net(X_) for X_, _ in batches]
-        own = copy.deepcopy(net)
-        own[1].train()
-        own = [own(X_) for X_, _ in batches]
+        by_batches = copy.deepcopy(net)
+        by_batches[1].train()
+        own = [by_batches(X_) for X_, _ in batches]
     labels = [logits.argmax(1) for logits in own]  # so that the right answer is 1
     old = torch.cat([r.argmax(1) == label for r, label in zip(running, labels, strict=True)]).float().mean().item()
     labelled, got = [(X_, label) for (X_, _), label in zip(batches, labels, strict=True)], []

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +33,11 @@ def check_momentum_for(momentum_for: Callable) -> str:
 
 def _small_net() -> nn.Sequential:
     """A net with both kinds of BN, a dropout, and nothing at 0 or 1."""
-    head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 4), nn.BatchNorm1d(4))
-    net = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.ReLU(), head)
-    for layer in (net[1], head[3]):
-        for t in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
-            nn.init.uniform_(t, 0.5, 2.0)
-        layer.num_batches_tracked.fill_(7)
+    first, last = nn.BatchNorm2d(2), nn.BatchNorm1d(4)
+    head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 4), last)
+    net = nn.Sequential(nn.Conv2d(1, 2, 2), first, nn.ReLU(), head)
+    for t in (*first.state_dict().values(), *last.state_dict().values()):
+        nn.init.uniform_(t, 0.5, 2.0) if t.is_floating_point() else t.fill_(7)
     return net
 
 
@@ -71,7 +71,8 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
     before = copy.deepcopy(net.state_dict())
     expect(freeze_batch_norm(net) is net, "freeze_batch_norm must return the net that it was given.")
     expect(list(net.state_dict()) == list(before), "the keys of the net's state_dict must stay as they were.")
-    layers, seen = {"1.": net[1], "3.3.": net[3][3]}, {}
+    layers: dict[str, Any] = {"1.": net.get_submodule("1"), "3.3.": net.get_submodule("3.3")}
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
     for path, layer in layers.items():
         layer.register_forward_hook(lambda layer, args, Y, path=path: seen.update({path: (args[0], Y)}))
     steps = {"at once": [], "after net.train()": [True], "after net.eval() and net.train()": [False, True]}
@@ -88,7 +89,7 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
             right = F.batch_norm(inputs, *statistics, *scale, False, 0.0, layer.eps)
             mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
             expect_close(Y, right, f"{when}, the output of {name}", mistakes)
-    expect(net[3][1].training, "after net.train(), dropout must be in training mode; freeze BN alone.")
+    expect(net.get_submodule("3.1").training, "after net.train(), dropout must be in training mode; freeze BN alone.")
     trainable = all(p.requires_grad and p.grad is not None for p in net.parameters())
     expect(trainable, "all parameters must go on learning, BN's weight and bias as well; freeze the statistics.")
     return "BN stays frozen through every net.train(); all else goes on learning."
@@ -118,7 +119,7 @@ def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
     return "output, gradient, statistics, state and modes are those of nn.BatchNorm1d."
 
 
-def _check_state(layer: nn.Module, twin: nn.Module) -> None:
+def _check_state(layer: Any, twin: nn.Module) -> None:
     expect(isinstance(layer, nn.Module), f"it must be an nn.Module, but is a {type(layer).__name__}.")
     got, wanted = layer.state_dict(), twin.state_dict()
     missing = [k for k in wanted if k not in got]
@@ -137,9 +138,10 @@ def _check_state(layer: nn.Module, twin: nn.Module) -> None:
         expect(not wrong, f"{start} {', '.join(f'{x:g}' for x in wrong)}.")
 
 
-def _check_training(layer: nn.Module, twin: nn.Module, X: Tensor) -> None:
+def _check_training(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     axes, like = [0, *range(2, X.dim())], [1, 3] + [1] * (X.dim() - 2)
-    old_mean, old_var = twin.running_mean.clone(), twin.running_var.clone()
+    new_mean, new_var = twin.get_buffer("running_mean"), twin.get_buffer("running_var")
+    old_mean, old_var = new_mean.clone(), new_var.clone()
     biased, mean = torch.var_mean(X, axes, correction=0)
     unbiased, centred = X.var(axes), X - mean.view(like)
     w, b = twin.weight.detach().view(like), twin.bias.detach().view(like)
@@ -151,22 +153,22 @@ def _check_training(layer: nn.Module, twin: nn.Module, X: Tensor) -> None:
         "eps belongs inside the square root": w * centred / (biased.view(like).sqrt() + 0.5) + b,
     }
     expect_close(Y, right.detach(), f"the output for shape {tuple(X.shape)}", wrong)
-    expect_close(layer.running_mean, twin.running_mean, "running_mean", {BOOKS: 0.3 * old_mean + 0.7 * mean})
+    expect_close(layer.running_mean, new_mean, "running_mean", {BOOKS: 0.3 * old_mean + 0.7 * mean})
     wrong = {
         "the biased variance went in; PyTorch stores the unbiased one, divided by n - 1": 0.7 * old_var + 0.3 * biased,
         BOOKS: 0.3 * old_var + 0.7 * unbiased,
     }
-    expect_close(layer.running_var, twin.running_var, "running_var", wrong)
-    counted = layer.num_batches_tracked.equal(twin.num_batches_tracked)
+    expect_close(layer.running_var, new_var, "running_var", wrong)
+    counted = layer.num_batches_tracked.equal(twin.get_buffer("num_batches_tracked"))
     expect(counted, "num_batches_tracked must grow by 1 with each batch in training mode.")
     free = not (layer.running_mean.requires_grad or layer.running_var.requires_grad)
     expect(free, "the running statistics keep the autograd graph, so copy.deepcopy(layer) fails: detach them.")
     out = torch.randn(X.shape)
     (Y * out).sum().backward()
-    (right * out).sum().backward()
+    (gradient,) = torch.autograd.grad((right * out).sum(), x_twin)
     scale = twin.weight.detach().view(like) / (biased.view(like) + 0.5).sqrt()
     lost = "the gradient misses the way through mean and variance: compute these with gradients recorded"
-    expect_close(x.grad, x_twin.grad, "the gradient of the input", {lost: out * scale})
+    expect_close(x.grad, gradient, "the gradient of the input", {lost: out * scale})
     copy.deepcopy(layer)
 
 

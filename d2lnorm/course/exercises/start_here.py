@@ -1,6 +1,7 @@
 """Checks of notebook 00: means by class, standardizing a batch, merging the statistics of two batches."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -144,8 +145,10 @@ def check_merge_statistics(merge_statistics: Callable) -> str:
     expect_close(var, truth_var, "the variance", mistakes)
 
     nothing = 0, torch.zeros(3), torch.zeros(3)
-    for got, wanted, what in zip(_three(merge_statistics(*nothing, *b)), b, ("size", "mean", "variance"), strict=True):
-        expect_close(got, wanted, f"the {what} of nothing and a batch")
+    n, mean, var = _three(merge_statistics(*nothing, *b))
+    expect_close(n, b[0], "the size of nothing and a batch")
+    expect_close(mean, b[1], "the mean of nothing and a batch")
+    expect_close(var, b[2], "the variance of nothing and a batch")
 
     means, variances = torch.tensor([10_000.0, 10_004.0]), torch.tensor([1.0, 2.0])
     _, mean, var = _three(merge_statistics(4, means[:1], variances[:1], 12, means[1:], variances[1:]))
@@ -160,6 +163,6 @@ def _statistics(X: Tensor) -> tuple[int, Tensor, Tensor]:
     return len(X), X.mean(dim=0), X.var(dim=0, correction=0)
 
 
-def _three(got: object) -> tuple:
+def _three(got: Any) -> tuple:
     expect(isinstance(got, tuple | list) and len(got) == 3, "it must return three things: the size, mean and variance.")
     return tuple(got)

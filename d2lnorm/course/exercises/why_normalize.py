@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
     expect(weights == given, "weights was changed in place.")
     expect(isinstance(got, list | tuple | Tensor), f"return a list of numbers, not a {type(got).__name__}.")
     expect(len(got) == 4, f"4 weights make 4 pre-activations, so return 4 numbers, not {len(got)}.")
-    got = torch.as_tensor([float(g) for g in got])
+    numbers = torch.as_tensor([float(g) for g in got])
 
     s, h = [], x
     for w in weights:
@@ -82,7 +83,7 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
         "these are the derivatives by h_k; each still lacks the slope of its own sigmoid": right / torch.tensor(slopes),
         "one weight too many: w_k leads on to h_(k-1), past a_k": right * torch.tensor(weights),
     }
-    expect_close(got, right, "the list of gradients", mistakes)
+    expect_close(numbers, right, "the list of gradients", mistakes)
     single = chain_gradients(0.0, [2.0])
     expect_close(torch.as_tensor([float(g) for g in single]), torch.tensor([0.25]), "the gradient of a chain of one")
     return "four sigmoids with mixed weights, and a chain of one."
@@ -166,34 +167,33 @@ def check_calibrate(calibrate: Callable[[nn.Sequential, Tensor], None]) -> str:
     kept = all(a is b for a, b in zip(net.parameters(), parameters, strict=True)) and len(net) == 5
     expect(kept, "a parameter was replaced by another; an optimizer would still hold the old one. Change it in place.")
     expect(all(p.requires_grad and p.grad_fn is None for p in parameters), "the parameters can no longer be trained.")
-    same = any(torch.equal(net[i].weight, start[i].weight) for i in (0, 2, 4))
+    weights = {i: (net.get_parameter(f"{i}.weight"), start.get_parameter(f"{i}.weight")) for i in (0, 2, 4)}
+    same = any(torch.equal(w, w0) for w, w0 in weights.values())
     expect(not same, "weights are as they were; each must be divided by the standard deviation of its unit.")
-    for i in (0, 2, 4):
+    for i, (w, w0) in weights.items():
         with torch.no_grad():
-            a = net[: i + 1](X)
+            a, ratio = net[: i + 1](X), w / w0
             _expect_normalized(a.mean(0), a.std(0, correction=0), a, i)
-            w, w0 = net[i].weight, start[i].weight
-        ratio = w / w0
         expect(
-            torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3) and (ratio > 0).all(),
+            torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3) and bool((ratio > 0).all()),
             f"all weights that lead to one unit of layer {i} must be divided by the same positive number.",
         )
     return "each unit of three layers has mean 0 and standard deviation 1, and can be trained."
 
 
 def _expect_normalized(mean: Tensor, std: Tensor, a: Tensor, i: int) -> None:
-    close = {"rtol": 1e-3, "atol": 1e-3}
+    close = partial(torch.allclose, rtol=1e-3, atol=1e-3)
     one, zero = torch.ones_like(std), torch.zeros_like(mean)
-    if torch.allclose(std, one, **close) and torch.allclose(mean, zero, **close):
+    if close(std, one) and close(mean, zero):
         return
     where = f"The pre-activations of layer {i} are not normalized"
-    if torch.allclose(std, one * 0.75**0.5, **close):
+    if close(std, one * 0.75**0.5):
         raise NotYet(f"{where}: the standard deviation was divided by n - 1; use correction=0.")
-    if torch.allclose(a.std(correction=0), one[0], **close):
+    if close(a.std(correction=0), one[0]):
         raise NotYet(f"{where}: as a whole they are, but each unit needs its own mean and standard deviation.")
-    if torch.allclose(std, one, **close):
+    if close(std, one):
         raise NotYet(f"{where}: the deviation is 1, but the mean is not 0. What must become of the bias?")
-    if torch.allclose(mean, zero, **close):
+    if close(mean, zero):
         raise NotYet(f"{where}: the mean is 0, but the deviation is not 1. Divide weights and bias.")
     later = "" if i == 0 else " Was it measured after the layers before it had been changed?"
     raise NotYet(f"{where}: its means are up to {mean.abs().max():.2f}, its deviations up to {std.max():.2f}.{later}")
