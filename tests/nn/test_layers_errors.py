@@ -101,6 +101,9 @@ def assert_same_outcome(name, args, kwargs, X, training=True):
 @pytest.mark.parametrize("training", [True, False])
 def test_every_shape(name, training):
     args, _ = GOOD[name]
+    # torch.nn's group norm refuses an input without channels or positions since 2.14
+    lenient = name == "GroupNorm" and torch.__version__ < "2.14"
+    shapes = [s for s in SHAPES if not (lenient and 0 in s[1:])]
     variants = [{}]
     if name in BATCH + INSTANCE:
         variants = [
@@ -112,10 +115,10 @@ def test_every_shape(name, training):
     elif name == "GroupNorm":
         variants = [{}, {"affine": False}]
         for groups in (1, 6):
-            for shape in SHAPES:
+            for shape in shapes:
                 assert_same_outcome(name, (groups, 6), {}, torch.ones(shape), training)
     for kwargs in variants:
-        for shape in SHAPES:
+        for shape in shapes:
             assert_same_outcome(name, args, kwargs, torch.ones(shape), training)
 
 

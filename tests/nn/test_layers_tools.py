@@ -158,6 +158,7 @@ def test_momentum_none_without_counter_and_statistics_set_to_none():
 NEEDS_A_COMPILER = pytest.mark.skipif(which("c++") is None, reason="inductor needs a C++ compiler: install g++")
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")  # from inside of torch before 2.14
 @pytest.mark.parametrize("mode", [pytest.param(True, marks=NEEDS_A_COMPILER), False])
 def test_compile(mode):
     """A net of all layers, compiled as one graph, gives the output, gradients and buffers of torch.nn's."""
@@ -196,7 +197,7 @@ def test_export(name, mode):
         assert_same(a, e, "state of the exported program")
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.*deprecated")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit")  # torch wants other tools
 @pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize("name", [n for n in DROP_INS if n != "Dropout"])
 def test_traced_and_saved(name, mode):
@@ -327,6 +328,7 @@ def test_dropout_keeps_the_layout_and_spoils_nothing_in_place():
     assert d2lnorm.dropout(infinite, 1.0).isnan().tolist() == [True, True, False]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")  # from inside of torch before 2.14
 @pytest.mark.parametrize("backend", [pytest.param("inductor", marks=NEEDS_A_COMPILER), "aot_eager"])
 def test_dropout_compiled(backend):
     """The compiler draws other numbers than torch does, for torch.nn too: but zeros and doubles all the same."""

@@ -76,7 +76,9 @@ TRANSFORMS = {
 def test_transforms(name, transform):
     if ("ensemble" in transform or "parameters" in transform or "sample" in transform) and "bare" in name:
         return  # there are no parameters
-    expected, actual = (TRANSFORMS[transform](layer) for layer in pair(name))
+    theirs, ours = pair(name)
+    same = {"Hessian in reverse mode": "Hessian"}  # before 2.14, torch.nn's group norm has no such gradient of many
+    expected, actual = TRANSFORMS[same.get(transform, transform)](theirs), TRANSFORMS[transform](ours)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
