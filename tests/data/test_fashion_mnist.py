@@ -479,6 +479,11 @@ def test_the_command_can_be_interrupted(monkeypatch, capfd):
     assert "interrupted" in capfd.readouterr().err
 
 
+def test_another_command_is_answered_with_the_one_that_there_is(capsys):
+    assert __main__.main([]) == __main__.main(["date"]) == 2
+    assert capsys.readouterr().err.startswith("usage: python -m d2lnorm data")
+
+
 def test_an_unknown_command_shows_the_usage():
     command = [sys.executable, "-W", "error", "-m", "d2lnorm", "date"]
     done = subprocess.run(command, capture_output=True, text=True)

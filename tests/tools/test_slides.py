@@ -441,3 +441,11 @@ def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(npm_packages.shutil, "which", lambda *a, **k: None)
     with pytest.raises(npm_packages.PackageMissing, match="slides need npm once.*apt-get install npm"):
         npm_packages.fetch("reveal.js-5.2.1", tmp_path)
+
+
+def test_without_mathjax_there_is_no_script(monkeypatch):
+    def missing(*place, **options):
+        raise npm_packages.PackageMissing
+
+    monkeypatch.setattr(npm_packages, "read", missing)
+    assert npm_packages.mathjax.__wrapped__() == ""

@@ -133,3 +133,14 @@ def test_an_exercise_that_is_not_whole_is_an_error_and_nothing_is_written(part, 
         assert message.startswith(f"{source}: ")
         assert f"exercise-N-{part}" in message or f"no {part}" in message
         assert not (tmp_path / "build").exists()
+
+
+def test_where_no_link_can_be_made_it_says_what_follows(tmp_path, monkeypatch, capfd):
+    def refuse(*args, **kwargs):
+        raise OSError("no right to make links")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    source = FOLDER / next(iter(NOTEBOOKS))
+    assert student.main([str(source), "--build", str(tmp_path)]) == 0
+    assert "d2l will fetch its own copy there (no right to make links)" in capfd.readouterr().err
+    assert (tmp_path / "student" / source.name).exists()
