@@ -2,6 +2,7 @@
 #
 # Variables, to be given on the command line:
 #   PYTHON       the Python that makes the environment           make run PYTHON=python3.12
+#                (python3; where that is too old or new, another that is found)
 #   VENV         where the environment is made                   make run VENV=/big/disk/venv
 #   ENV          an existing environment to use instead          make run ENV=$CONDA_PREFIX
 #   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
@@ -25,6 +26,7 @@ else
 PY := $(ENV)/bin/python
 READY := check-env
 endif
+export PY
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
@@ -41,41 +43,41 @@ help:  ## list these commands
 setup: $(READY)  ## make .venv and install the pinned packages (once)
 
 $(VENV)/.ready: requirements.txt pyproject.toml tools/setup.sh
-	@tools/setup.sh $(PYTHON) $(VENV) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	@tools/setup.sh '$(PYTHON)' '$(VENV)' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 check-env:
-	@$(PY) tools/check_environment.py
+	@"$$PY" tools/check_environment.py
 
 data: setup  ## fetch Fashion-MNIST into data/ and verify it
-	@$(PY) -m d2lnorm data
+	@"$$PY" -m d2lnorm data
 
 run: data  ## execute every notebook; copies and HTML pages go to build/
-	@$(PY) tools/notebooks.py run $(NOTEBOOKS)
+	@"$$PY" tools/notebooks.py run $(NOTEBOOKS)
 
 lab: data  ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
+	@"$$PY" -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
 slides: setup  ## make the slide decks, and a PDF of each, in build/slides/
-	@$(PY) tools/slides.py $(SLIDES)
+	@"$$PY" tools/slides.py $(SLIDES)
 
 student: setup  ## copy the notebooks without solutions and outputs to build/student/
-	@$(PY) tools/student.py $(NOTEBOOKS)
+	@"$$PY" tools/student.py $(NOTEBOOKS)
 
 test: data  ## run the tests, in a browser too, and every notebook against its stored outputs
-	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
-	@$(PY) -m pytest $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
+	@"$$PY" -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
+	@"$$PY" -m pytest $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
 
 notebooks: data  ## maintainers: execute the notebooks and store their outputs
-	@$(PY) tools/notebooks.py store $(NOTEBOOKS)
+	@"$$PY" tools/notebooks.py store $(NOTEBOOKS)
 
 lint: setup  ## check the style of package, tests, tools and notebooks
-	@$(PY) -m ruff check
-	@$(PY) -m ruff format --check
+	@"$$PY" -m ruff check
+	@"$$PY" -m ruff format --check
 
 bench: data  ## measure speed, as ratios
-	@$(PY) tools/bench.py
+	@"$$PY" tools/bench.py
 
 clean:  ## remove build/ (unless something in it is yours) and caches; .venv and data stay
-	@$(PYTHON) tools/build_folder.py
+	@$(if $(wildcard $(PY)),"$$PY",$(PYTHON)) tools/build_folder.py
 	@rm -rf .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
 	@find d2lnorm tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -1,9 +1,6 @@
-"""The notebook runner, the build folder and the set-up script do what the Makefile promises."""
+"""The notebook runner and the build folder do what the Makefile promises."""
 
 import json
-import os
-import shutil
-import stat
 import subprocess
 import time
 from pathlib import Path
@@ -223,105 +220,6 @@ def test_every_make_target_is_listed_with_a_line():
     wanted = {"setup", "data", "run", "lab", "slides", "student", "test", "notebooks", "lint", "bench", "clean"}
     assert wanted <= set(names)
     assert all(len(line.split()) > 3 for line in listed.splitlines())
-
-
-FAKE_PYTHON = """#!/bin/sh
-# stands in for Python: notes each call, makes "environments", and fails or hangs where the test says so
-echo "$*" >> "$CALLS"
-case "$*" in
-  -) cat > /dev/null;;
-  "-m venv --without-pip "*|"-m venv "*) for venv; do :; done
-     mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python"; touch "$venv/pyvenv.cfg";;
-  "-m pip install "*) [ -z "$BREAK" ] || exit 1;;
-esac
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of the files that the set-up reads, and a way to call make there with the fake Python."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml", "tools"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    python = tmp_path / "fake-python"
-    python.write_text(FAKE_PYTHON)
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    calls = tmp_path / "calls"
-
-    def make(*arguments, broken=""):
-        calls.write_text("")
-        env = os.environ | {"CALLS": str(calls), "BREAK": broken}
-        command = ["make", f"PYTHON={python}", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
-        return result, calls.read_text().splitlines()
-
-    return tmp_path, make
-
-
-def test_setup_runs_once_and_again_when_the_list_changes(checkout):
-    folder, make = checkout
-    result, calls = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert "-m pip install -r requirements.txt -e ." in calls
-    assert (folder / ".venv/.ready").exists()
-    assert make("setup")[1] == []
-    os.utime(folder / "requirements.txt", (time.time() + 5, time.time() + 5))
-    _, calls = make("setup")
-    assert "-m pip install -r requirements.txt -e ." in calls
-    assert not any("venv" in c for c in calls)  # the environment itself is kept
-
-
-def test_interrupted_setup_is_started_anew(checkout):
-    folder, make = checkout
-    result, _ = make("setup", broken="yes")
-    assert result.returncode != 0
-    assert not (folder / ".venv/.ready").exists()
-    (folder / ".venv/half-a-package").touch()
-    result, calls = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert "was interrupted: starting it anew" in result.stdout
-    assert not (folder / ".venv/half-a-package").exists()
-    assert any("-m venv" in c for c in calls)
-
-
-def test_an_update_that_fails_leaves_the_environment(checkout):
-    folder, make = checkout
-    make("setup")
-    (folder / ".venv/a-package").touch()
-    os.utime(folder / "requirements.txt", (time.time() + 5, time.time() + 5))
-    result, _ = make("setup", broken="yes")
-    assert result.returncode != 0
-    os.utime(folder / "requirements.txt", (time.time() - 5, time.time() - 5))
-    result, _ = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert (folder / ".venv/a-package").exists()
-
-
-def test_setup_does_not_touch_a_folder_that_it_did_not_make(checkout):
-    folder, make = checkout
-    (folder / "mine").mkdir()
-    (folder / "mine/my-package").touch()
-    result, calls = make("setup", "VENV=mine")
-    assert result.returncode != 0
-    assert "this course did not make it: use it as it is with ENV=mine" in result.stderr
-    assert calls == ["-"]
-    assert [p.name for p in (folder / "mine").iterdir()] == ["my-package"]
-
-
-def test_a_torch_index_is_handed_to_pip(checkout):
-    _, make = checkout
-    _, calls = make("setup", "TORCH_INDEX=file:///wheels")
-    assert "-m pip install --extra-index-url file:///wheels -r requirements.txt -e ." in calls
-
-
-def test_an_existing_environment_is_checked_and_not_changed(checkout):
-    folder, make = checkout
-    (folder / "conda/bin").mkdir(parents=True)
-    shutil.copy(folder / "fake-python", folder / "conda/bin/python")
-    result, calls = make("setup", "ENV=conda")
-    assert result.returncode == 0, result.stderr
-    assert calls == ["tools/check_environment.py"]
-    assert not (folder / ".venv").exists()
 
 
 def test_stored_notebooks_are_clean():
