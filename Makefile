@@ -7,6 +7,7 @@
 #   ENV          an existing environment to use instead          make run ENV=$CONDA_PREFIX
 #   TORCH_INDEX  a pip index for CPU-only torch                  make run TORCH_INDEX=URL
 #   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS='notebooks/07*.ipynb'
+#   AGAIN        run executes finished notebooks too             make run AGAIN=1
 #   SLIDES       which decks to make                             make slides SLIDES='slides/02*.md'
 #   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
 #   LAB_ARGS     more options for JupyterLab                     make lab LAB_ARGS="--port=8899"
@@ -15,6 +16,7 @@ VENV ?= .venv
 ENV ?=
 TORCH_INDEX ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
+AGAIN ?=
 SLIDES ?= $(sort $(wildcard slides/*.md))
 PYTEST_ARGS ?=
 LAB_ARGS ?=
@@ -32,7 +34,9 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
 export GOMP_SPINCOUNT ?= 10000
 # In a call of its own: beside --cov, nbval would measure coverage in the notebooks' kernels, which slows training.
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/nbval_sanitize.cfg
+# A cell that takes an hour hangs; one that takes minutes is on a busy machine.
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg
+NBVAL += --nbval-cell-timeout=3600 --nbval-kernel-startup-timeout=600
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check-env data run lab slides student test notebooks lint bench clean
@@ -51,8 +55,8 @@ check-env:
 data: setup  ## fetch Fashion-MNIST into data/ and verify it
 	@"$$PY" -m d2lnorm data
 
-run: data  ## execute every notebook; copies and HTML pages go to build/
-	@"$$PY" tools/notebooks.py run $(NOTEBOOKS)
+run: data  ## execute every notebook that is new or changed (AGAIN=1: all); copies and HTML pages go to build/
+	@"$$PY" tools/notebooks.py run $(if $(AGAIN),--again) $(NOTEBOOKS)
 
 lab: data  ## open the notebooks in JupyterLab
 	@"$$PY" -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
