@@ -5,8 +5,10 @@ import atexit
 import logging
 import re
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import nbformat
 from nbclient import NotebookClient
@@ -21,6 +23,8 @@ LIMIT = 60  # minutes for a cell: the slowest needs 2 on an idle machine, so thi
 START = 600  # seconds for a kernel to start, and for the outputs of a cell that has ended to arrive
 
 
+HUNG = """It did not end within {} minutes. No cell of the course takes long on an idle machine: so it hangs, or other
+programs leave it next to nothing of the cores. Close them (other running notebooks first) and call this again."""
 SILENT = logging.getLogger("d2lnorm.silent")  # what nbclient would log is in the messages below
 SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
@@ -80,34 +84,32 @@ def execute(path: Path) -> nbformat.NotebookNode:
         config=Config(KernelManager={"transport_encryption": "auto"}),
         log=SILENT,
     )
-    try:
-        with (
-            bar,
-            marked_environment(TQDM_DISABLE="1") as environment,  # stored progress bars are dead widgets
-            asyncio.Runner(loop_factory=Loop) as runner,
-        ):
-            runner.run(_until_stopped(client, environment))
-    except CellTimeoutError:
-        place, cell = reached
-        raise NotebookFailed(
-            f"{place} was stopped, for it did not end within {LIMIT} minutes: {_first_line(cell)}\n"
-            "No cell of the course takes long on an idle machine. So it hangs, or other programs leave it next to "
-            "nothing of the cores: close them (other running notebooks first) and call this again.",
-            nb,
-        ) from None
-    except (CellExecutionError, DeadKernelError) as error:
-        place = reached[0] if reached else path.name
-        raise NotebookFailed(f"{place} failed. {_without_colours(error)}", nb) from None
-    except RuntimeError as error:  # jupyter_client's
-        raise NotebookFailed(f"{path.name}: its kernel did not start. {_without_colours(error)}") from None
-    finally:
-        atexit.unregister(client._cleanup_kernel)  # left there if it was stopped while the kernel started
+    with tempfile.TemporaryFile() as said:  # by the kernel's process, apart from the cells' outputs
+        try:
+            with (
+                bar,
+                marked_environment(TQDM_DISABLE="1") as environment,  # stored progress bars are dead widgets
+                asyncio.Runner(loop_factory=Loop) as runner,
+            ):
+                runner.run(_until_stopped(client, env=environment, stdout=said, stderr=said))
+        except CellTimeoutError:
+            place, cell = reached
+            raise NotebookFailed(f"{place} was stopped: {_first_line(cell)}\n{HUNG.format(LIMIT)}", nb) from None
+        except CellExecutionError as error:
+            raise NotebookFailed(f"{reached[0]} failed. {_without_colours(error)}", nb) from None
+        except DeadKernelError as error:
+            place = reached[0] if reached else path.name
+            raise NotebookFailed(f"{place} failed. {error}\n{_last_lines(said)}", nb) from None
+        except RuntimeError as error:  # jupyter_client's
+            raise NotebookFailed(f"{path.name}: its kernel did not start. {error}\n{_last_lines(said)}") from None
+        finally:
+            atexit.unregister(client._cleanup_kernel)  # left there if it was stopped while the kernel started
     return nb
 
 
-async def _until_stopped(client: NotebookClient, environment: dict[str, str]) -> None:
+async def _until_stopped(client: NotebookClient, **process) -> None:
     """Execute; if this is cancelled, kill the kernel at once. nbclient alone would take it for a kernel that died."""
-    execution = asyncio.ensure_future(client.async_execute(env=environment))
+    execution = asyncio.ensure_future(client.async_execute(**process))
     try:
         await asyncio.shield(execution)
     except asyncio.CancelledError:
@@ -123,3 +125,8 @@ def _first_line(cell: nbformat.NotebookNode) -> str:
 
 def _without_colours(error: Exception) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", str(error))
+
+
+def _last_lines(said: BinaryIO) -> str:
+    said.seek(0)
+    return "\n".join(said.read().decode(errors="replace").splitlines()[-5:])
