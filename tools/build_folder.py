@@ -1,5 +1,6 @@
 """The folder build/: what the tools write there, and what of it is somebody's own. Run it to empty build/."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,35 +8,77 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from locks import Busy, locked
 
 BUILD = Path(__file__).parent.parent / "build"
 DECKS = Path(__file__).parent.parent / "slides"
 WRITTEN = ".written.json"  # the digest of each notebook as the tools wrote it
+FINISHED = ".finished.json"  # of what each notebook was executed, see finished.py
+LOCK = ".lock"  # held while one of these is changed
+TEMPORARY = ".new-"  # how a file's name begins until it is whole
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def usable(build: Path = BUILD) -> Path:
+    """Return build/, or a folder of the user's, which is named on stderr, where the checkout cannot be written to."""
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=build).close()
+        return build
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        try:
+            other = (caches if caches.is_absolute() else Path.home() / ".cache") / "d2lnorm" / "build"
+            other.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=other).close()
+        except (OSError, RuntimeError):  # the second: nobody knows where the user's home is
+            other = Path(tempfile.mkdtemp(prefix="d2lnorm-build-"))
+        print(f"{build} cannot be written to ({error.strerror}): pages go to {other}", file=sys.stderr)
+        return other
 
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    handle, new = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(new, 0o644)
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+
+
+def add(record: str, name: str, value: str, build: Path = BUILD) -> None:
+    """Put an entry into a record in build/; a second process that does so at the same time loses nothing."""
+    with locked(build / LOCK):
+        write(build / record, json.dumps(read_record(record, build) | {name: value}, indent=1))
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def written(build: Path) -> dict[str, str]:
+def read_record(record: str, build: Path) -> dict[str, str]:
     try:
-        return json.loads((build / WRITTEN).read_text())
-    except (FileNotFoundError, ValueError):  # without a readable record every notebook counts as edited
+        return json.loads((build / record).read_text())
+    except (
+        FileNotFoundError,
+        ValueError,
+    ):  # without a readable record every notebook counts as edited, none as finished
         return {}
 
 
 def edited(build: Path = BUILD) -> list[Path]:
     """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
-    record = written(build)
+    record = read_record(WRITTEN, build)
     notebooks = (p for p in sorted(build.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
     return [p for p in notebooks if record.get(p.relative_to(build).as_posix()) != digest(p)]
 
@@ -45,23 +88,30 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
 
     The name may have a folder in it: "student/02_batch_norm_from_scratch.ipynb".
     """
-    target, record = build / name, written(build)
+    target = build / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and record.get(name) != digest(target):
+    if target.exists() and read_record(WRITTEN, build).get(name) != digest(target):
         stem, number = f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}", 1
         while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}.ipynb")).exists():
             number += 1
         target.rename(mine)
         print(f"{name} in build/ was edited: your version is now {mine.name}", file=sys.stderr)
     write(target, text)
-    write(build / WRITTEN, json.dumps(record | {name: digest(target)}, indent=1))
+    add(WRITTEN, name, digest(target), build)
     return target
 
 
 def not_ours(build: Path = BUILD) -> list[Path]:
     """Return the files in build/ that are not as the tools wrote them: edited notebooks, and what they never write."""
-    ours = {build / WRITTEN, build / "slides" / "index.html", *build.glob("screenshots/lab-*.png")}
-    ours |= {build / name for name in written(build)}
+    ours = {
+        build / WRITTEN,
+        build / FINISHED,
+        build / LOCK,
+        build / "slides" / "index.html",
+        *build.glob("screenshots/lab-*.png"),
+    }
+    ours |= {build / name for name in read_record(WRITTEN, build)}
+    ours |= {*build.rglob(f"{TEMPORARY}*")}  # of a call that was killed
     ours |= {path.with_suffix(".html") for path in ours if path.parent == build}  # `make run` makes pages, only there
     for script in DECKS.glob("*.md"):
         ours |= {build / "slides" / f"{script.stem}{suffix}" for suffix in (".html", ".pdf")}
@@ -77,7 +127,10 @@ def clean(build: Path = BUILD) -> None:
         sys.exit(f"build/ is kept, for it holds files that are yours: {names}")
     try:
         if build.exists():
-            shutil.rmtree(build)
+            with locked(build, wait=False):
+                shutil.rmtree(build)
+    except Busy:
+        sys.exit("build/ is kept, for another command is writing to it: stop that one first")
     except OSError as error:
         sys.exit(f"build/ could not be removed: {error}")
 

@@ -2,9 +2,13 @@
 
 import importlib.metadata
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from packaging.requirements import Requirement
+try:
+    from packaging.requirements import Requirement
+except ModuleNotFoundError:
+    Requirement = None
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
 
@@ -29,7 +33,15 @@ def problems(requirements: list[Requirement]) -> list[str]:
     return found
 
 
+def remedy() -> str:
+    """Return the command that installs the packages here; uv makes environments that have no pip."""
+    if find_spec("pip"):
+        return f"{sys.executable} -m pip install -r requirements.txt"
+    return f"uv pip install --python {sys.executable} -r requirements.txt"
+
+
 if __name__ == "__main__":
-    if lines := problems(pinned()):
+    lines = problems(pinned()) if Requirement else ["packaging, and so probably all others, is not installed"]
+    if lines:
         print(f"The environment {sys.prefix} does not hold the course's pinned packages:", *lines, sep="\n  ")
-        sys.exit(f"Complete it with: {sys.executable} -m pip install -r requirements.txt")
+        sys.exit(f"Complete it with: {remedy()}")

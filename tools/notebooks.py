@@ -2,151 +2,164 @@
 
 import argparse
 import os
-import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
-from tqdm import tqdm
-from traitlets.config import Config
+from build_folder import BUILD, FULL, usable, write
+from locks import locked
+from private_settings import use_private_settings
+from stopping import stoppable
+from timetable import estimate, quick_first, seconds
 
-from build_folder import put_notebook, write
-from npm_packages import mathjax
-
-TEMPLATES = Path(__file__).parent / "templates"
-KEPT_CELL_METADATA = {"tags", "slideshow", "jupyter"}
-IGNORED = "nbval-ignore-output"
-IMAGES = {"image/png", "image/jpeg"}
+# What needs Jupyter is imported late: that takes seconds on a busy machine, and Ctrl-C shall end them too.
+WAITING = "Another `make run` is at work here: waiting for it, for two at once would each take longer."
 
 
-class NotebookFailed(Exception):
-    """A notebook's cell failed; the message names both."""
+class Failure(Exception):
+    """A notebook could not be executed; the message says why."""
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
-    """Return the notebook at `path` executed top to bottom in a fresh kernel; the file is not touched.
+def run(paths: list[Path], build: Path, again: bool = False) -> int:
+    """Execute notebooks into build/, the quick ones first, and return the exit status.
 
-    Raises:
-        NotebookFailed: a cell raised, hung for 10 minutes or killed its kernel. The exception's `notebook`
-            attribute holds what was executed.
+    One that is finished and unchanged is left as it is, unless `again`.
     """
-    nb = nbformat.read(path, as_version=4)
-    code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
-    every = 0.1 if sys.stderr.isatty() else 10  # seconds: a log file shall not fill with bars
-    bar = tqdm(total=len(code), desc=path.stem, unit="cell", mininterval=every)
+    from finished import is_finished
 
-    reached = [1, code[0]] if code else []
+    build.mkdir(parents=True, exist_ok=True)
+    with locked(build, message=WAITING):
+        done = [] if again else [path for path in paths if is_finished(path, build)]
+        times = seconds()
+        todo = quick_first([path for path in paths if path not in done], times)
+        if done:
+            print(f"Finished before and unchanged: {_names(done)}. To execute all again: make run AGAIN=1", flush=True)
+        if todo:
+            takes = estimate(todo, times)
+            length = f", {takes}" if takes else ""
+            place = f"Each page is in {_seen(build)} as soon as its line is here."
+            print(f"Executing {_number(todo)}{length}. {place}", flush=True)
+        return for_each(todo, lambda path: run_one(path, build))
 
-    def show(cell: nbformat.NotebookNode, cell_index: int) -> None:
-        reached[:] = cell_index + 1, cell
-        first = next((line for line in cell.source.splitlines() if line.strip()), "")
-        bar.set_postfix_str(f"cell {cell_index + 1}: {first[:40]}")
 
-    client = NotebookClient(
-        nb,
-        timeout=600,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,  # a kernel may send one print in two pieces
-        resources={"metadata": {"path": str(path.parent)}},
-        on_cell_execute=show,
-        on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
-        config=Config(KernelManager={"transport_encryption": "auto"}),
-    )
+def run_one(path: Path, build: Path) -> str:
+    from execution import NotebookFailed, execute
+    from finished import fingerprint, note
+    from notebook_file import NotANotebook, clean_metadata
+    from pages import publish
+
     try:
-        with bar:
-            client.execute(env=os.environ | {"TQDM_DISABLE": "1"})  # stored progress bars are dead widgets
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        number, cell = reached
-        words = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without the colours
-        failure = NotebookFailed(f"{path.name}, cell {number} ({cell.id}) failed. {words}")
-        failure.notebook = nb
-        raise failure from None
-    return nb
-
-
-def clean_metadata(nb: nbformat.NotebookNode) -> None:
-    """Drop, in place, what differs between machines: kernel details, widget state, foreign cell metadata."""
-    nb.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    for cell in nb.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEPT_CELL_METADATA})
-        if cell.cell_type == "code":
-            cell.outputs = [
-                o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
-            ]
-
-
-def compared(nb: nbformat.NotebookNode) -> list:
-    """Return what must be equal for two executions to count as the same: all that nbval compares."""
-
-    def text(output: dict) -> dict:
-        data = {k: v for k, v in output.get("data", {}).items() if k not in IMAGES}
-        return {**{k: v for k, v in output.items() if k != "data"}, "data": data}
-
-    return [
-        (c.id, c.cell_type, c.source, c.metadata)
-        + ((c.execution_count, [text(o) for o in c.outputs] if IGNORED not in c.metadata.get("tags", []) else None)
-           if c.cell_type == "code" else ())
-        for c in nb.cells
-    ]  # fmt: skip
-
-
-def publish(nb: nbformat.NotebookNode, name: str) -> None:
-    """Put an executed copy, and the HTML page made of it, into build/."""
-    target = put_notebook(name, nbformat.writes(nb) + "\n")
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="page", embed_images=True)
-    resources = {"metadata": {"name": target.stem}, "mathjax": mathjax()}  # without it the page asks the web
-    html, _ = exporter.from_notebook_node(nb, resources)
-    write(target.with_suffix(".html"), html)
-
-
-def run(paths: list[Path]) -> None:
-    for path in paths:
-        start = time.perf_counter()
-        try:
-            nb = execute(path)
-        except NotebookFailed as failure:
-            clean_metadata(failure.notebook)
-            publish(failure.notebook, path.name)
-            raise
-        clean_metadata(nb)
-        publish(nb, path.name)
-        print(f"{path.name}: {time.perf_counter() - start:.0f} s, see build/{path.stem}.html")
-
-
-def store(paths: list[Path]) -> None:
-    for path in paths:
-        before = nbformat.read(path, as_version=4)
+        made_of, start = fingerprint(path), time.perf_counter()
         nb = execute(path)
-        clean_metadata(nb)
-        if compared(nb) == compared(before) and nb.metadata == before.metadata:
-            print(f"{path.name}: nothing changed, left as it is")
-            continue
-        write(path, nbformat.writes(nb) + "\n")
-        print(f"{path.name}: stored, {path.stat().st_size / 1000:.0f} kB")
+    except NotANotebook as error:
+        raise Failure(error) from None
+    except NotebookFailed as failure:
+        if failure.notebook:
+            clean_metadata(failure.notebook)
+            note(path, "", build)
+            page = publish(failure.notebook, path.name, build)
+            raise Failure(f"{failure}\nWhat was executed: {_seen(page)}") from None
+        raise Failure(failure) from None
+    clean_metadata(nb)
+    note(path, "", build)  # until both are written
+    page = publish(nb, path.name, build)
+    note(path, made_of, build)
+    return f"{time.perf_counter() - start:.0f} s, see {_seen(page)}"
+
+
+def store(paths: list[Path]) -> int:
+    """Execute notebooks and write their outputs into them, where anything changed; return the exit status."""
+    return for_each(paths, store_one)
+
+
+def store_one(path: Path) -> str:
+    import nbformat
+
+    from execution import NotebookFailed, execute
+    from notebook_file import clean_metadata, compared, read
+
+    try:
+        nb = execute(path)
+    except NotebookFailed as failure:
+        raise Failure(failure) from None
+    before = read(path)
+    clean_metadata(nb)
+    clean_metadata(before)
+    text = nbformat.writes(before if compared(nb) == compared(before) else nb) + "\n"
+    if text == path.read_text(encoding="utf-8"):
+        return "nothing changed, left as it is"
+    write(path, text)
+    return f"stored, {path.stat().st_size / 1000:.0f} kB"
+
+
+def for_each(paths: list[Path], work: Callable[[Path], str]) -> int:
+    """Do `work` for each notebook and print what it says; return 0, or 1 if any failed or the disk is full.
+
+    A notebook that fails does not keep the others from being executed. Ctrl-C says what is not finished, and goes on
+    as KeyboardInterrupt.
+    """
+    left, finished, failed = list(paths), [], []
+    try:
+        while left:
+            try:
+                print(f"{left[0].name}: {work(left[0])}", flush=True)
+                finished.append(left.pop(0))
+            except Failure as failure:
+                print(f"\n{failure}\n", file=sys.stderr, flush=True)
+                failed.append(left.pop(0))
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_state(finished, failed, left)}\nThe same command goes on from here.", file=sys.stderr)
+        raise
+    except OSError as error:
+        advice = "Make room on the disk" if error.errno in FULL else "Mend that"
+        cause = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        print(f"\n{cause}. {_state(finished, failed, left)}\n{advice}; then the same command goes on.", file=sys.stderr)
+        return 1
+    if failed:
+        print(_state(finished, failed, left), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _state(finished: list[Path], failed: list[Path], left: list[Path]) -> str:
+    kinds = {"Finished": finished, "Failed": failed, "Not finished": left}
+    return " ".join(
+        f"{kind}: {_names(paths) or 'none'}." for kind, paths in kinds.items() if paths or kind == "Finished"
+    )
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.stem for path in paths)
+
+
+def _number(paths: list[Path]) -> str:
+    return "1 notebook" if len(paths) == 1 else f"{len(paths)} notebooks"
+
+
+def _seen(page: Path) -> str:
+    """Return a path as seen from the working directory, if it lies there."""
+    return os.fspath(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page)
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status: 1 after a cell that failed, whose notebook and error are then on stderr."""
+    """Return the exit status: 1 after a failure, which is then on stderr; 128 + the signal's number after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["run", "store"])
     parser.add_argument("notebooks", nargs="+", type=Path)
+    parser.add_argument("--again", action="store_true", help="execute finished ones too")
+    parser.add_argument("--build", type=Path, default=BUILD, help="the folder for copies and pages")
     options = parser.parse_args(arguments)
-    try:
-        (run if options.command == "run" else store)(options.notebooks)
-    except NotebookFailed as failure:
-        print(f"\n{failure}", file=sys.stderr)
-        return 1
-    return 0
+    with stoppable() as stop:
+        try:
+            use_private_settings()
+            if options.command == "store":
+                return store(options.notebooks)
+            return run(options.notebooks, usable(options.build), options.again)
+        except KeyboardInterrupt:
+            return stop.status
+        except OSError as error:
+            print(f"{error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":

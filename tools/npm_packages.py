@@ -88,5 +88,5 @@ def mathjax() -> str:
     """Return MathJax as a script that can stand in a page; empty where it is not here and cannot be fetched at once."""
     try:
         return script_text(read(*MATHJAX, retries=0))
-    except PackageMissing:
+    except (PackageMissing, OSError, subprocess.TimeoutExpired):  # a read-only folder; a network that swallows all
         return ""

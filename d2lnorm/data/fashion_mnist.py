@@ -43,13 +43,25 @@ def raw_folder(root: str | os.PathLike | None = None) -> Path:
 
     Args:
         root: the folder in which it lies; `~` is the user's home. None for `data/` of the source checkout in which
-            this file lies; where there is none (an installed package), for `../data` seen from the working
-            directory, where d2l looks.
+            this file lies, where d2l looks from the notebooks; for an installed package, which has none, for
+            `d2lnorm` in the user's folder for caches: `$XDG_CACHE_HOME` or `~/.cache`, on macOS `~/Library/Caches`,
+            on Windows `%LOCALAPPDATA%`.
+
+    Raises:
+        RuntimeError: `~` is needed, and it is not known where the user's home is.
     """
     if root is None:
         checkout = Path(__file__).resolve().parents[2]
-        root = checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("..", "data")
+        root = checkout / "data" if (checkout / "pyproject.toml").is_file() else _caches() / "d2lnorm"
     return Path(root).expanduser() / "FashionMNIST" / "raw"
+
+
+def _caches() -> Path:
+    named = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
+    if named.is_absolute():  # by XDG's standard a relative one does not count
+        return named
+    usual = {"win32": "~/AppData/Local", "darwin": "~/Library/Caches"}
+    return Path(usual.get(sys.platform, "~/.cache"))
 
 
 def fetch_fashion_mnist(root: str | os.PathLike | None = None) -> Path:

@@ -23,7 +23,7 @@ def normalize(
     Returns Y like X; mean and (biased) var of X's shape with 1 at `axes`, float32 or float64, without autograd graph.
     Raises RuntimeError: weight or bias does not fit X's shape.
     """
-    X32 = _widened(X)
+    X32 = X.to(torch.promote_types(X.dtype, torch.float32))  # 16 bits are too few for sums
     weight, bias = (t if t is None else t.to(X32.dtype) for t in (weight, bias))
     run = Normalize.apply if _is_plain(X32, weight, bias) else formula
     Y, mean, var = run(X32, weight, bias, tuple(axes), eps)
@@ -95,7 +95,7 @@ def normalize_with(
     or they are None. Without gradients, all four go into one scale and one shift: beside a large mean, Y is then
     off by a few epsilons of |mean| / sqrt(var).
     """
-    X32 = _widened(X)
+    X32 = X.to(torch.promote_types(X.dtype, torch.float32))
     mean, var = mean.to(X32.dtype), var.to(X32.dtype)
     weight, bias = (t if t is None else t.to(X32.dtype) for t in (weight, bias))
     shape = [1, -1] + [1] * (X.dim() - 2)
@@ -114,11 +114,6 @@ def _inverse_root(var: Tensor, eps: float) -> Tensor:
     """1 / sqrt(var + eps), but 0 where both are 0: a constant X then gives the bias, not 0 times infinity."""
     r = torch.rsqrt(var + eps)
     return r.masked_fill(var == 0, 0) if eps == 0 else r
-
-
-def _widened(X: Tensor) -> Tensor:
-    """X in the type to compute in: float32 for float16 and bfloat16, else its own."""
-    return X.float() if X.dtype in (torch.float16, torch.bfloat16) else X
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:

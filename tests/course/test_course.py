@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from notebooks import IGNORED
+from notebook_file import IGNORED
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 # What each notebook teaches: the rows of the course's syllabus. W: worked numbers, T: reference tables, B: things

@@ -271,11 +271,34 @@ def test_a_folder_under_a_file_s_name_is_reported(raw, tmp_path, monkeypatch):
         fetch_fashion_mnist(tmp_path)
 
 
-def test_the_default_root_is_the_checkout_s_data_or_where_d2l_looks(monkeypatch, tmp_path):
-    checkout = Path(__file__).resolve().parents[2]
-    assert raw_folder() == checkout / "data" / "FashionMNIST" / "raw"
+def test_in_a_checkout_the_default_root_is_its_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert raw_folder() == Path(__file__).resolve().parents[2] / "data" / "FashionMNIST" / "raw"
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "usual"),
+    [
+        ("linux", "XDG_CACHE_HOME", ".cache"),
+        ("darwin", "XDG_CACHE_HOME", "Library/Caches"),
+        ("win32", "LOCALAPPDATA", "AppData/Local"),
+    ],
+)
+def test_an_installed_package_keeps_the_data_in_the_user_s_cache(monkeypatch, tmp_path, platform, variable, usual):
     monkeypatch.setattr(fashion_mnist, "__file__", str(tmp_path / "site-packages/d2lnorm/data/fashion_mnist.py"))
-    assert raw_folder() == Path("../data/FashionMNIST/raw")
+    monkeypatch.setattr(fashion_mnist.sys, "platform", platform)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for named, folder in (None, f"home/{usual}"), ("", f"home/{usual}"), ("a/b", f"home/{usual}"), ("/a/b", "/a/b"):
+        if named is None:
+            monkeypatch.delenv(variable, raising=False)
+        else:
+            monkeypatch.setenv(variable, named)
+        assert raw_folder() == tmp_path / folder / "d2lnorm" / "FashionMNIST" / "raw"
+    monkeypatch.setenv(variable, str(tmp_path / "cache"))
+    use(monkeypatch, good)
+    assert_complete(fetch_fashion_mnist())
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]  # and nothing where one stands
 
 
 @pytest.mark.parametrize("root", ["~/sets", Path("~", "sets")])

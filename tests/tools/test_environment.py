@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from check_environment import pinned, problems
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = (ROOT / "environment.yml").read_text()
+SETUP = (ROOT / "tools" / "setup.sh").read_text()
 PINS = {canonicalize_name(r.name): r for r in pinned()}
 DECLARED = {
     canonicalize_name(r.name): r
@@ -40,7 +43,7 @@ def test_package_itself_needs_little():
 
 def test_conda_reads_the_same_list_and_names_no_version_of_its_own():
     entries = re.findall(r"^ +- (.+?)$", CONDA, re.M)
-    assert entries == ["conda-forge", "python >=3.11,<3.14", "pip", "make", "pip:", "-r requirements.txt"]
+    assert entries == ["conda-forge", "python >=3.11,<3.15", "pip", "make", "pip:", "-r requirements.txt"]
     conda_python = SpecifierSet(entries[1].removeprefix("python "))
     assert conda_python == SpecifierSet(PROJECT["requires-python"])
 
@@ -62,6 +65,28 @@ def test_check_names_what_differs():
     assert found[1:] == ["no-such-package==2 is not installed"]
 
 
+def test_an_empty_environment_without_pip_is_told_how_to_fill_it(tmp_path):
+    venv.create(tmp_path / "a venv", with_pip=False, symlinks=True)  # as `uv venv` makes it
+    command = ["make", "-s", "check-env", f"ENV={tmp_path / 'a venv'}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode
+    assert f"environment {tmp_path / 'a venv'} does not hold the course's pinned packages:\n  packaging" in done.stdout
+    python = tmp_path / "a venv/bin/python"
+    assert done.stderr.startswith(f"Complete it with: uv pip install --python {python} -r requirements.txt\n")
+
+
+def test_the_set_up_takes_the_pythons_that_the_project_names():
+    ((low, high),) = re.findall(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", SETUP)
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    within = [f"3.{n}" for n in range(30) if f"3.{n}" in allowed]
+    assert [within[0], within[-1]] == [version.replace(", ", ".") for version in (low, high)]
+    searched = re.search(r"for other in (.+);", SETUP)[1].split()
+    assert sorted(searched) == [f"python{version}" for version in within]
+    for name in ("README.md", "requirements.txt", "tools/setup.sh"):
+        assert f"Python {within[0]} to {within[-1]}" in (ROOT / name).read_text()
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in allowed
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "d2lnorm").rglob("*.py")), ids=lambda p: p.name)
 def test_modules_are_small_and_say_what_they_export(path):
     text = path.read_text()
@@ -72,6 +97,8 @@ def test_modules_are_small_and_say_what_they_export(path):
 
 
 def test_nothing_names_a_registrys_host_or_a_machines_path():
+    if not (ROOT / ".git").exists():
+        pytest.skip("an archive without git's list of files")
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     words = ["pypi" + ".org", "python" + "hosted", "debian" + ".org", "npm" + "js", "/" + "work/", "/" + "root/"]
     for name in tracked.splitlines():

@@ -1,41 +1,19 @@
-"""The notebook runner, the build folder and the set-up script do what the Makefile promises."""
+"""The notebook runner does what the Makefile promises."""
 
 import json
-import os
-import shutil
-import stat
+import re
 import subprocess
 import time
-from pathlib import Path
 
 import nbformat
-import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook
+from tiny_notebooks import ROOT, make_notebook
 
-import build_folder
+import execution
+import kernels
+import notebook_file
 import notebooks as runner
-
-ROOT = Path(__file__).parents[2]
-
-
-def make_notebook(folder, *sources, name="05_tiny.ipynb", tags=()):
-    cells = [new_markdown_cell("# Tiny", id="title")]
-    for n, source in enumerate(sources):
-        cells.append(new_code_cell(source, id=f"cell-{n}", metadata={"tags": list(tags)} if tags else {}))
-    path = folder / name
-    nbformat.write(new_notebook(cells=cells, metadata={"foreign": 1}), path)
-    return path
-
-
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    folder = tmp_path / "build"
-    for function in (build_folder.edited, build_folder.put_notebook, build_folder.not_ours, build_folder.clean):
-        defaults = tuple(folder if d == build_folder.BUILD else d for d in function.__defaults__)
-        monkeypatch.setattr(function, "__defaults__", defaults)
-    return folder
-
 
 FIGURE = """
 from d2lnorm.course.plotting import new_axes, show
@@ -48,7 +26,7 @@ show(ax, "an empty <panel>")
 def test_run_leaves_copy_and_page_in_build_and_the_source_as_it_was(tmp_path, build, capfd):
     path = make_notebook(tmp_path, "import os; print(os.path.basename(os.getcwd()))", "1 + 1", FIGURE)
     before = path.read_bytes()
-    runner.run([path])
+    assert runner.run([path], build) == 0
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["05_tiny.ipynb", "build"]
     copy = nbformat.read(build / path.name, as_version=4)
@@ -58,11 +36,11 @@ def test_run_leaves_copy_and_page_in_build_and_the_source_as_it_was(tmp_path, bu
     page = BeautifulSoup((build / "05_tiny.html").read_text(), "html.parser")
     assert [image["alt"] for image in page.select("img")] == ["an empty <panel>"]
     assert "require.min.js" not in str(page)
-    out, progress = capfd.readouterr()
-    assert "05_tiny.ipynb: " in out
-    assert "05_tiny" in progress
-    assert "3/3" in progress
-    assert "WARNING" not in progress
+    out, err = capfd.readouterr()
+    first, second = out.splitlines()  # where no terminal is, one line a notebook
+    assert first == f"Executing 1 notebook. Each page is in {build} as soon as its line is here."
+    assert re.fullmatch(rf"05_tiny.ipynb: \d+ s, see {build}/05_tiny.html", second)
+    assert err == ""
 
 
 def test_a_solution_is_folded_away_in_the_page(tmp_path, build):
@@ -70,7 +48,7 @@ def test_a_solution_is_folded_away_in_the_page(tmp_path, build):
     nb = nbformat.read(path, as_version=4)
     nb.cells[2].metadata.tags = ["solution"]
     nbformat.write(nb, path)
-    runner.run([path])
+    assert runner.run([path], build) == 0
     page = BeautifulSoup((build / "05_tiny.html").read_text(), "html.parser")
     (folded,) = page.select("details:not([open])")
     assert folded.summary.text == "Solution"
@@ -79,99 +57,52 @@ def test_a_solution_is_folded_away_in_the_page(tmp_path, build):
     assert "given" in page.text
 
 
-def test_a_failing_cell_is_named_with_its_notebook_and_error(tmp_path, build, capfd):
+def test_a_failing_cell_is_named_with_its_notebook_and_error_and_the_others_go_on(tmp_path, build, capfd):
     path = make_notebook(tmp_path, "a = 1", "a / 0", "print('never')")
-    assert runner.main(["run", str(path)]) == 1
+    other = make_notebook(tmp_path, "a = 1", name="06_other.ipynb")
+    assert runner.run([path, other], build) == 1
     message = capfd.readouterr().err
     assert "05_tiny.ipynb, cell 3 (cell-1) failed" in message
     assert "a / 0" in message
     assert "ZeroDivisionError: division by zero" in message
+    assert f"What was executed: {build / '05_tiny.html'}" in message
+    assert message.endswith("Finished: 06_other. Failed: 05_tiny.\n")
     copy = nbformat.read(build / path.name, as_version=4)  # to look at
     assert copy.cells[2].outputs[0].ename == "ZeroDivisionError"
     assert copy.cells[3].execution_count is None
 
 
-def test_a_dead_kernel_is_a_failure_too(tmp_path, build):
-    path = make_notebook(tmp_path, "a = 1", "import os; os._exit(1)")
-    with pytest.raises(runner.NotebookFailed, match=r"05_tiny.ipynb, cell 3 \(cell-1\) failed"):
-        runner.run([path])
+def test_a_dead_kernel_is_a_failure_too(tmp_path, build, capfd):
+    path = make_notebook(tmp_path, "a = 1", "import os; os.write(2, b'out of memory'); os._exit(1)")
+    assert runner.run([path], build) == 1
+    assert "05_tiny.ipynb, cell 3 (cell-1) failed. Kernel died\nout of memory\n" in capfd.readouterr().err
 
 
-def test_an_edited_copy_is_set_aside_not_lost(build, capfd):
-    target = build_folder.put_notebook("a.ipynb", "first")
-    build_folder.put_notebook("a.ipynb", "second")
-    assert [p.name for p in build.glob("*.ipynb")] == ["a.ipynb"]
-    target.write_text("a student's work")
-    build_folder.put_notebook("a.ipynb", "third")
-    (mine,) = (p for p in build.glob("*.ipynb") if p.name != "a.ipynb")
-    assert mine.read_text() == "a student's work"
-    assert target.read_text() == "third"
-    assert f"your version is now {mine.name}" in capfd.readouterr().err
-    target.write_text("again, in the same second")
-    build_folder.put_notebook("a.ipynb", "fourth")
-    assert sorted(p.read_text() for p in build.glob("a.mine*.ipynb")) == [
-        "a student's work",
-        "again, in the same second",
-    ]
-    with pytest.raises(SystemExit, match=f"files that are yours: .*{mine.name}"):
-        build_folder.clean()
-    assert mine.exists()
-    for own in build.glob("a.mine*.ipynb"):
-        own.unlink()
-    build_folder.clean()
-    assert not build.exists()
-    build_folder.clean()  # nothing to do is no error
+def test_a_cell_that_hangs_is_named_with_what_to_do(tmp_path, build, capfd, monkeypatch):
+    monkeypatch.setattr(execution, "LIMIT", 1 / 60)
+    path = make_notebook(tmp_path, "a = 1", "import time\ntime.sleep(60)")
+    assert runner.run([path], build) == 1
+    message = capfd.readouterr().err
+    assert message.startswith("\n05_tiny.ipynb, cell 3 (cell-1) was stopped: import time\nIt did not end within ")
+    assert "programs leave it next to nothing of the cores. Close them" in message
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "student/week1/mine.ipynb",
-        "student/notes.txt",
-        "student/b.html",
-        "model.params",
-        "slides/00_annotated.pdf",
-        ".hidden",
-    ],
-)
-def test_clean_keeps_what_no_tool_wrote(name, build):
-    build_folder.put_notebook("a.ipynb", "ours")
-    build_folder.put_notebook("student/b.ipynb", "ours")
-    for ours in ("a.html", "slides/index.html", "slides/02_batch_norm_from_scratch.pdf", "screenshots/lab-01.png"):
-        (build / ours).parent.mkdir(exist_ok=True)
-        (build / ours).write_text("ours")
-    (build / name).parent.mkdir(parents=True, exist_ok=True)
-    (build / name).write_text("mine")
-    with pytest.raises(SystemExit, match=f"files that are yours: {name}$"):
-        build_folder.clean()
-    assert (build / name).read_text() == "mine"
-    (build / name).unlink()
-    build_folder.clean()
-    assert not build.exists()
-
-
-def test_without_a_readable_record_every_notebook_counts_as_edited(build):
-    target = build_folder.put_notebook("a.ipynb", "ours")
-    (build / build_folder.WRITTEN).write_text("{half")
-    assert build_folder.edited() == [target]
-    with pytest.raises(SystemExit, match="files that are yours: a.ipynb"):
-        build_folder.clean()
-
-
-def test_clean_says_so_when_it_cannot(build, monkeypatch):
-    build_folder.put_notebook("a.ipynb", "ours")
-    monkeypatch.setattr(build_folder.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError("no")))
-    with pytest.raises(SystemExit, match="build/ could not be removed: no"):
-        build_folder.clean()
+def test_a_kernel_that_does_not_start_is_a_failure_too(tmp_path, build, capfd, monkeypatch):
+    monkeypatch.setattr(
+        kernels, "get_kernel_dict", lambda: {"argv": ["sh", "-c", "echo why >&2; exit 1"], "metadata": {}}
+    )
+    path = make_notebook(tmp_path, "a = 1")
+    assert runner.run([path], build) == 1
+    assert re.search(r"05_tiny.ipynb: its kernel did not start. Kernel died.*\nwhy\n", capfd.readouterr().err)
 
 
 def test_store_is_byte_stable_and_cleans_metadata(tmp_path, capfd):
     path = make_notebook(tmp_path, "print('same')", FIGURE)
     nb = nbformat.read(path, as_version=4)
     nb.cells[1].metadata = {"tags": ["W1"], "collapsed": False, "execution": {"t": 1}}
-    nb.cells.append(new_code_cell("import time; time.time()", id="clock", metadata={"tags": [runner.IGNORED]}))
+    nb.cells.append(new_code_cell("import time; time.time()", id="clock", metadata={"tags": [notebook_file.IGNORED]}))
     nbformat.write(nb, path)
-    runner.store([path])
+    assert runner.store([path]) == 0
     first = path.read_bytes()
     stored = nbformat.read(path, as_version=4)
     assert dict(stored.cells[1].metadata) == {"tags": ["W1"]}
@@ -182,12 +113,12 @@ def test_store_is_byte_stable_and_cleans_metadata(tmp_path, capfd):
     }
     assert "stored" in capfd.readouterr().out
     time.sleep(0.01)
-    runner.store([path])
+    assert runner.store([path]) == 0
     assert path.read_bytes() == first
     assert "nothing changed" in capfd.readouterr().out
     stored.cells[1].source = "print('other')"
     nbformat.write(stored, path)
-    runner.store([path])
+    assert runner.store([path]) == 0
     assert "other" in nbformat.read(path, as_version=4).cells[1].outputs[0].text
 
 
@@ -195,7 +126,7 @@ def test_a_print_that_arrives_in_pieces_is_stored_as_one(tmp_path):
     path = make_notebook(
         tmp_path, "import sys, time\nfor w in 'ab':\n    print(w); sys.stdout.flush(); time.sleep(0.3)"
     )
-    runner.store([path])
+    assert runner.store([path]) == 0
     (output,) = nbformat.read(path, as_version=4).cells[1].outputs
     assert output.text == "a\nb\n"
 
@@ -203,8 +134,7 @@ def test_a_print_that_arrives_in_pieces_is_stored_as_one(tmp_path):
 def test_store_keeps_the_old_file_when_a_cell_fails(tmp_path):
     path = make_notebook(tmp_path, "1 / 0")
     before = path.read_bytes()
-    with pytest.raises(runner.NotebookFailed):
-        runner.store([path])
+    assert runner.store([path]) == 1
     assert path.read_bytes() == before
 
 
@@ -212,7 +142,7 @@ def test_dead_widget_views_are_not_stored():
     view = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "bar"}
     cell = new_code_cell("w", outputs=[nbformat.v4.new_output("display_data", data=view)])
     nb = new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
-    runner.clean_metadata(nb)
+    notebook_file.clean_metadata(nb)
     assert nb.cells[0].outputs == []
     assert "widgets" not in nb.metadata
 
@@ -225,105 +155,6 @@ def test_every_make_target_is_listed_with_a_line():
     assert all(len(line.split()) > 3 for line in listed.splitlines())
 
 
-FAKE_PYTHON = """#!/bin/sh
-# stands in for Python: notes each call, makes "environments", and fails or hangs where the test says so
-echo "$*" >> "$CALLS"
-case "$*" in
-  -) cat > /dev/null;;
-  "-m venv --without-pip "*|"-m venv "*) for venv; do :; done
-     mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python"; touch "$venv/pyvenv.cfg";;
-  "-m pip install "*) [ -z "$BREAK" ] || exit 1;;
-esac
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of the files that the set-up reads, and a way to call make there with the fake Python."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml", "tools"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    python = tmp_path / "fake-python"
-    python.write_text(FAKE_PYTHON)
-    python.chmod(python.stat().st_mode | stat.S_IXUSR)
-    calls = tmp_path / "calls"
-
-    def make(*arguments, broken=""):
-        calls.write_text("")
-        env = os.environ | {"CALLS": str(calls), "BREAK": broken}
-        command = ["make", f"PYTHON={python}", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
-        return result, calls.read_text().splitlines()
-
-    return tmp_path, make
-
-
-def test_setup_runs_once_and_again_when_the_list_changes(checkout):
-    folder, make = checkout
-    result, calls = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert "-m pip install -r requirements.txt -e ." in calls
-    assert (folder / ".venv/.ready").exists()
-    assert make("setup")[1] == []
-    os.utime(folder / "requirements.txt", (time.time() + 5, time.time() + 5))
-    _, calls = make("setup")
-    assert "-m pip install -r requirements.txt -e ." in calls
-    assert not any("venv" in c for c in calls)  # the environment itself is kept
-
-
-def test_interrupted_setup_is_started_anew(checkout):
-    folder, make = checkout
-    result, _ = make("setup", broken="yes")
-    assert result.returncode != 0
-    assert not (folder / ".venv/.ready").exists()
-    (folder / ".venv/half-a-package").touch()
-    result, calls = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert "was interrupted: starting it anew" in result.stdout
-    assert not (folder / ".venv/half-a-package").exists()
-    assert any("-m venv" in c for c in calls)
-
-
-def test_an_update_that_fails_leaves_the_environment(checkout):
-    folder, make = checkout
-    make("setup")
-    (folder / ".venv/a-package").touch()
-    os.utime(folder / "requirements.txt", (time.time() + 5, time.time() + 5))
-    result, _ = make("setup", broken="yes")
-    assert result.returncode != 0
-    os.utime(folder / "requirements.txt", (time.time() - 5, time.time() - 5))
-    result, _ = make("setup")
-    assert result.returncode == 0, result.stderr
-    assert (folder / ".venv/a-package").exists()
-
-
-def test_setup_does_not_touch_a_folder_that_it_did_not_make(checkout):
-    folder, make = checkout
-    (folder / "mine").mkdir()
-    (folder / "mine/my-package").touch()
-    result, calls = make("setup", "VENV=mine")
-    assert result.returncode != 0
-    assert "this course did not make it: use it as it is with ENV=mine" in result.stderr
-    assert calls == ["-"]
-    assert [p.name for p in (folder / "mine").iterdir()] == ["my-package"]
-
-
-def test_a_torch_index_is_handed_to_pip(checkout):
-    _, make = checkout
-    _, calls = make("setup", "TORCH_INDEX=file:///wheels")
-    assert "-m pip install --extra-index-url file:///wheels -r requirements.txt -e ." in calls
-
-
-def test_an_existing_environment_is_checked_and_not_changed(checkout):
-    folder, make = checkout
-    (folder / "conda/bin").mkdir(parents=True)
-    shutil.copy(folder / "fake-python", folder / "conda/bin/python")
-    result, calls = make("setup", "ENV=conda")
-    assert result.returncode == 0, result.stderr
-    assert calls == ["tools/check_environment.py"]
-    assert not (folder / ".venv").exists()
-
-
 def test_stored_notebooks_are_clean():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         nb = json.loads(path.read_text())
@@ -332,7 +163,7 @@ def test_stored_notebooks_are_clean():
         code = [c for c in nb["cells"] if c["cell_type"] == "code"]
         assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), path
         for cell in nb["cells"]:
-            assert set(cell["metadata"]) <= runner.KEPT_CELL_METADATA, (path, cell["id"])
+            assert set(cell["metadata"]) <= notebook_file.KEPT_CELL_METADATA, (path, cell["id"])
         for output in (o for c in code for o in c["outputs"]):
             assert output["output_type"] != "error", path
             if "image/png" in output.get("data", {}):
