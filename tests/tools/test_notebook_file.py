@@ -4,7 +4,7 @@ import json
 
 import nbformat
 import pytest
-from tiny_notebooks import make_notebook, outputs
+from tiny_notebooks import ROOT, make_notebook, outputs
 
 import notebook_file
 import notebooks as runner
@@ -108,3 +108,10 @@ def test_what_is_no_notebook_is_named_and_the_others_run(content, said, tmp_path
     assert f"{path} {said}" in capfd.readouterr().err
     assert runner.store([path]) == 1
     assert f"{path} {said}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_course_s_notebooks_are_read_and_written_without_a_change(path):
+    nb = notebook_file.read(path)
+    notebook_file.clean_metadata(nb)
+    assert nbformat.writes(nb) + "\n" == path.read_text(encoding="utf-8")
