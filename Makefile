@@ -29,6 +29,7 @@ PY := $(ENV)/bin/python
 READY := check-env
 endif
 export PY
+unexport PYTHONOPTIMIZE  # it removes every assert
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.

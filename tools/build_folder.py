@@ -43,17 +43,22 @@ def usable(build: Path = BUILD) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    handle, new = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+    """Write a file whole or not at all. An OSError names it: a full disk's would not."""
+    new = None
     try:
+        handle, new = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(new, 0o644)
         os.replace(new, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(new)
+        new = None
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path), None
         raise
+    finally:
+        if new:
+            with suppress(OSError):
+                os.unlink(new)
 
 
 def add(record: str, name: str, value: str, build: Path = BUILD) -> None:

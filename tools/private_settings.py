@@ -12,6 +12,7 @@ FOREIGN = (
     "JUPYTER_CONFIG_PATH",
     "JUPYTER_PATH",
     "MPLBACKEND",  # without it a notebook's kernel takes its own, which draws into the page
+    "PYTHONDEVMODE",  # it warns of more
     "PYTHONOPTIMIZE",  # it removes every assert
     "PYTHONSTARTUP",  # IPython's kernels run that file
     "PYTHONWARNINGS",

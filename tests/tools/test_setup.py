@@ -144,6 +144,16 @@ def test_a_python_that_was_asked_for_is_not_replaced(checkout):
     assert not (folder / ".venv").exists()
 
 
+def test_several_targets_at_once_share_one_set_up(checkout):
+    _, make = checkout
+    result, calls = make("-j4", "lint", "slides", "student", "bench", SLOW="1")
+    assert result.returncode == 0, result.stderr
+    assert sum("pip install" in call for call in calls) == 1
+    assert all(
+        calls.index(call) > calls.index("-m pip check") for call in calls if call.startswith(("tools/", "-m ruff"))
+    )
+
+
 def test_two_set_ups_at_once_do_the_work_once(checkout):
     folder, make = checkout
     with ThreadPoolExecutor() as pool:

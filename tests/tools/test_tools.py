@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import nbformat
+import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook
 from tiny_notebooks import ROOT, make_notebook
@@ -153,6 +154,13 @@ def test_every_make_target_is_listed_with_a_line():
     wanted = {"setup", "data", "run", "lab", "slides", "student", "test", "notebooks", "lint", "bench", "clean"}
     assert wanted <= set(names)
     assert all(len(line.split()) > 3 for line in listed.splitlines())
+
+
+@pytest.mark.parametrize(("again", "options"), [("", []), ("AGAIN=1", ["--again"])])
+def test_make_hands_on_what_it_is_told(again, options):
+    command = ["make", "-n", "ENV=an environment", "NOTEBOOKS=a.ipynb", *again.split(), "run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1].split() == ['"$PY"', "tools/notebooks.py", "run", *options, "a.ipynb"]
 
 
 def test_stored_notebooks_are_clean():
