@@ -28,7 +28,14 @@ from d2lnorm.nn import (
     normalize,
     rms_norm,
 )
-from d2lnorm.training import History, evaluate_accuracy, init_xavier, recompute_running_statistics, train
+from d2lnorm.training import (
+    History,
+    evaluate_accuracy,
+    init_xavier,
+    recompute_running_statistics,
+    side_by_side,
+    train,
+)
 
 __all__ = [
     "LABELS",
@@ -61,6 +68,7 @@ __all__ = [
     "normalize",
     "recompute_running_statistics",
     "rms_norm",
+    "side_by_side",
     "train",
 ]
 __version__ = "0.1.0"

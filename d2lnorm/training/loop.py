@@ -1,9 +1,9 @@
 """The training loop of the book's LeNet experiments, without the waits."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from d2lnorm.training.initialization import check_weights, init_xavier
 from d2lnorm.training.memory import keep_freed_memory
 from d2lnorm.training.notes import located, note_history
 from d2lnorm.training.one_example import check_one_example, forward
+from d2lnorm.training.progress import progress
+from d2lnorm.training.threads import one_thread
 
 __all__ = ["train"]
 
@@ -41,6 +43,8 @@ def train(
 
     The recipe: Xavier initialization of linear and convolution weights, plain SGD, cross-entropy. The net is
     left on `device` and in evaluation mode, ready to predict, as the book's function leaves it.
+
+    On a CPU it computes on one thread, unless OMP_NUM_THREADS says otherwise; `one_thread` says why.
 
     A loss that is no longer finite ends the training; `history.stopped` then says so. Ctrl-C or an error ends it
     too, and goes on to the caller. It carries the finished epochs' history as `error.history`, and the net is usable.
@@ -79,18 +83,16 @@ def train(
     if init_weights is init_xavier:
         check_weights(net)
     check_one_example(net, train_iter)
-    from tqdm.auto import tqdm
-
     train_iter, test_iter = (it.to(device) if isinstance(it, Batches) else it for it in (train_iter, test_iter))
     steps = num_epochs * len(train_iter)
     opt, scheduler = on_device(net, device, lr, optimizer or torch.optim.SGD, schedule, steps)
     advance = stepping(scheduler, steps)
     history = History()
-    quiet = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's own switch, which its notebook bar overlooks
+    threads = one_thread() if device.type == "cpu" else nullcontext()
     try:
         keep_freed_memory()
         net.apply(init_weights)
-        with tqdm(total=steps, unit="batch", leave=False, disable=quiet) as bar:
+        with threads, progress(steps, "batch") as bar:
             for epoch in range(1, num_epochs + 1):
                 start = time.perf_counter()
                 loss, train_acc = _train_epoch(net, train_iter, opt, advance, device, bar, epoch)
