@@ -1,12 +1,21 @@
 """For every test run, and so for the kernels of the notebooks under test."""
 
 import os
+import signal
 
 import tqdm.auto  # noqa: F401  before its switch: the tests see progress bars, the notebooks have none
 
 from private_settings import use_private_settings
 
 use_private_settings()
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of `make test`; the makes under test are none of it
+    os.environ.pop(name, None)
+# A job in the background ignores Ctrl-C, one under nohup a hang-up, and what it starts does the same. The tests of
+# interruption send these signals to what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ["TQDM_DISABLE"] = "1"  # a bar's output is never the same
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as in the Makefile: threads must not spin on a busy machine
 
