@@ -15,7 +15,7 @@ from locks import Busy, locked
 
 BUILD = Path(__file__).parent.parent / "build"
 DECKS = Path(__file__).parent.parent / "slides"
-WRITTEN = ".written.json"  # the digest of each notebook as the tools wrote it
+WRITTEN = ".written.json"  # the digest of each notebook as the tools wrote it; two while it is being written
 FINISHED = ".finished.json"  # of what each notebook was executed, see finished.py
 LOCK = ".lock"  # held while one of these is changed
 TEMPORARY = ".new-"  # how a file's name begins until it is whole
@@ -47,7 +47,7 @@ def write(path: Path, text: str) -> None:
     new = None
     try:
         handle, new = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         os.chmod(new, 0o644)
         os.replace(new, path)
@@ -72,12 +72,10 @@ def digest(path: Path) -> str:
 
 
 def read_record(record: str, build: Path) -> dict[str, str]:
+    """Return a record's entries; none if it cannot be read: then every notebook counts as edited, none as finished."""
     try:
         return json.loads((build / record).read_text())
-    except (
-        FileNotFoundError,
-        ValueError,
-    ):  # without a readable record every notebook counts as edited, none as finished
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -85,7 +83,7 @@ def edited(build: Path = BUILD) -> list[Path]:
     """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
     record = read_record(WRITTEN, build)
     notebooks = (p for p in sorted(build.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
-    return [p for p in notebooks if record.get(p.relative_to(build).as_posix()) != digest(p)]
+    return [p for p in notebooks if digest(p) not in record.get(p.relative_to(build).as_posix(), "").split()]
 
 
 def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
@@ -95,14 +93,17 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
     """
     target = build / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and read_record(WRITTEN, build).get(name) != digest(target):
+    ours = read_record(WRITTEN, build).get(name, "")
+    if target.exists() and digest(target) not in ours.split():
         stem, number = f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}", 1
         while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}.ipynb")).exists():
             number += 1
         target.rename(mine)
         print(f"{name} in build/ was edited: your version is now {mine.name}", file=sys.stderr)
+    new = hashlib.sha256(text.encode()).hexdigest()
+    add(WRITTEN, name, f"{ours} {new}", build)  # if this is interrupted, either may be there, and is ours
     write(target, text)
-    add(WRITTEN, name, digest(target), build)
+    add(WRITTEN, name, new, build)
     return target
 
 

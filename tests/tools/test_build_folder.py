@@ -66,6 +66,28 @@ def test_without_a_readable_record_every_notebook_counts_as_edited(build):
         build_folder.clean()
 
 
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_what_was_interrupted_while_it_was_written_does_not_count_as_edited(writes, build, monkeypatch):
+    target = build_folder.put_notebook("a.ipynb", "first")
+    real, left = build_folder.write, [writes]
+
+    def interrupted(path, text):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        real(path, text)
+
+    monkeypatch.setattr(build_folder, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_folder.put_notebook("a.ipynb", "second")
+    monkeypatch.setattr(build_folder, "write", real)
+    assert target.read_text() == ("second" if writes == 2 else "first")
+    assert build_folder.edited() == []
+    build_folder.put_notebook("a.ipynb", "third")
+    assert [p.name for p in build.glob("*.ipynb")] == ["a.ipynb"]
+    assert len(build_folder.read_record(build_folder.WRITTEN, build)["a.ipynb"].split()) == 1
+
+
 def test_clean_says_so_when_it_cannot(build, monkeypatch):
     build_folder.put_notebook("a.ipynb", "ours")
     monkeypatch.setattr(build_folder.shutil, "rmtree", lambda path: (_ for _ in ()).throw(PermissionError("no")))

@@ -98,7 +98,7 @@ class Notebook:
     def run_all(self):
         self.page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
         done = f"{CELLS}.every(c => c.cell_type !== 'code' || c.execution_count !== null) && {IDLE}"
-        self.page.wait_for_function(done, timeout=8 * MINUTES, polling=500)
+        self.page.wait_for_function(done, timeout=60 * MINUTES, polling=500)  # on a busy machine too
 
     def show(self, id):
         """Scroll to a cell, make it the active one, and return it on the page."""
