@@ -79,6 +79,19 @@ def test_what_a_finished_notebook_left_running_is_ended_too(tmp_path, build):
     assert sleepers(tmp_path) == []
 
 
+def test_shared_memory_of_a_stopped_notebook_is_given_back(tmp_path, build):
+    made = "from multiprocessing.shared_memory import SharedMemory\nmemory = SharedMemory(create=True, size=10)"
+    path = make_notebook(tmp_path, made + CHILDREN, "Path('name').write_text(memory.name)", BUSY)
+    process = start("run", "--build", build, path, cwd=tmp_path)
+    wait_for(tmp_path / "busy", process)
+    memory = Path("/dev/shm", (tmp_path / "name").read_text())
+    assert memory.exists()
+    process.terminate()
+    process.communicate(timeout=120)
+    assert not memory.exists()
+    assert sleepers(tmp_path) == []
+
+
 def test_only_marked_processes_are_ended():
     other = subprocess.Popen(["sleep", "600"], env=os.environ | {kernels.MARK: "another kernel's"})
     with kernels.marked_environment(A="b") as environment:
