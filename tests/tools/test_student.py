@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 import build_folder
 import student
@@ -75,6 +76,13 @@ def test_with_the_solutions_put_back_it_is_the_notebook_that_nbval_runs(name, bu
     for cell, original in zip(together, own.cells, strict=True):
         assert (cell.cell_type, cell.source, cell.metadata) == (original.cell_type, original.source, original.metadata)
     assert nb.metadata == own.metadata
+
+
+def test_a_proof_stays_and_stays_folded():
+    folded = {"tags": ["proof", "hide-input"], "jupyter": {"source_hidden": True}}
+    proof = new_code_cell("# Proof: one is one.\nassert 1 == 1", id="proof", metadata=folded, execution_count=1)
+    copy = student.student_copy(new_notebook(cells=[proof]), "tiny.ipynb")
+    assert [(c.id, c.source, c.metadata) for c in copy.cells] == [("proof", proof.source, folded)]
 
 
 @each_notebook
