@@ -33,7 +33,6 @@ TAUGHT = {
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
 # Lessons that still show rows of the appendix; none in the end.
 LEFT_IN = {
-    "03_running_statistics": {"E17"},
     "04_nn_batchnorm": {"E10"},
 }
 ROWS = {f"{kind}{n}" for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 14}.items() for n in range(1, last + 1)}
@@ -61,16 +60,14 @@ SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
 # What is still to be shortened: its words and code cells at present.
 LONGER = {
     "01_why_normalize": (2853, 63),
-    "03_running_statistics": (2948, 63),
     "04_nn_batchnorm": (2637, 68),
     "07_lenet_fashion_mnist": (2299, 44),
     "08_choosing_a_norm": (3501, 66),
-    TOGETHER: (21_011, 436),
+    TOGETHER: (19_808, 410),
 }
 # How many cells of asserts alone these notebooks still have.
 SILENT = {
     "01_why_normalize": 7,
-    "03_running_statistics": 6,
     "04_nn_batchnorm": 10,
     "07_lenet_fashion_mnist": 2,
     "08_choosing_a_norm": 7,
