@@ -1,4 +1,5 @@
-"""The notebooks keep the course's promises: every row of the syllabus run, outputs compared, exercises with checks."""
+"""The notebooks keep the course's promises: every row of the syllabus run, outputs compared, exercises with checks,
+lessons that are short."""
 
 import ast
 import importlib
@@ -20,13 +21,19 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 TAUGHT = {
     "00_start_here": "",
     "01_why_normalize": "W9 C8 C13 E15",
-    "02_batch_norm_from_scratch": "W1 W2 W3 W4 B1 B3 T4 E1 E2 E3 E11",
-    "03_running_statistics": "B2 W7 T3 T9 E4 E5 E6 E12 E17 C10",
-    "04_nn_batchnorm": "W6 T1 T2 B6 E9 E10 C12",
+    "02_batch_norm_from_scratch": "W1 W2 W3 W4 B1 B3 T4 E11",
+    "03_running_statistics": "B2 W7 T3 T9 E4 E5 E6 E12 C10",
+    "04_nn_batchnorm": "W6 T1 T2 B6 E9 C12",
     "05_layer_norm_and_relatives": "B4 T5 T6 C11",
-    "06_dropout": "B5 W5 W8 T7 E7 E8 E13 E16 C7",
+    "06_dropout": "B5 W5 W8 T7 E13 C7",
     "07_lenet_fashion_mnist": "W10 B7 E14 C1 C2 C4 C14",
     "08_choosing_a_norm": "C3 C5 C6 C9 T8 B8",
+    "11_errata_of_the_notes": " ".join(f"E{n}" for n in range(1, 18)),
+}
+ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
+# Lessons that still show rows of the appendix; none in the end.
+LEFT_IN = {
+    "04_nn_batchnorm": {"E10"},
 }
 ROWS = {f"{kind}{n}" for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 14}.items() for n in range(1, last + 1)}
 WAYS = ("by-hand", "from-scratch", "torch-nn")
@@ -45,6 +52,26 @@ ONLY_IN = {("W1", "by-hand"): [0.9667, 1.0], ("W1", "from-scratch"): [0.9667], (
 
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted(FOLDER.glob("*.ipynb"))}
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
+
+
+LESSONS = [name for name in NOTEBOOKS if name != "11_errata_of_the_notes"]  # it is for looking things up
+# What a newcomer reads once: words of prose and code cells, of a notebook and of all the lessons.
+SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
+# What is still to be shortened: its words and code cells at present.
+LONGER = {
+    "01_why_normalize": (2853, 63),
+    "04_nn_batchnorm": (2637, 68),
+    "07_lenet_fashion_mnist": (2299, 44),
+    "08_choosing_a_norm": (3501, 66),
+    TOGETHER: (19_808, 410),
+}
+# How many cells of asserts alone these notebooks still have.
+SILENT = {
+    "01_why_normalize": 7,
+    "04_nn_batchnorm": 10,
+    "07_lenet_fashion_mnist": 2,
+    "08_choosing_a_norm": 7,
+}
 
 
 def code_cells(name, *tags):
@@ -83,8 +110,9 @@ def calls(cell, function):
     )
 
 
-def test_the_course_has_its_nine_notebooks():
+def test_the_course_has_its_ten_notebooks():
     assert list(NOTEBOOKS) == list(TAUGHT)
+    assert len(LESSONS) == 9
 
 
 def test_every_row_of_the_syllabus_is_taught_by_executed_cells(capsys):
@@ -103,6 +131,8 @@ def test_every_row_of_the_syllabus_is_taught_by_executed_cells(capsys):
         for row in rows.split():
             assert any(n == name for n, _ in where[row]), f"{row} is not taught in {name}"
     assert all(where.values())
+    left = {name: {row for row in ONLY_IN_THE_APPENDIX if name in {n for n, _ in where[row]}} for name in LESSONS}
+    assert {name: rows for name, rows in left.items() if rows} == LEFT_IN
     assert set(chain(*(rows.split() for rows in TAUGHT.values()))) == ROWS
 
 
@@ -163,6 +193,77 @@ def test_worked_numbers_come_out_by_hand_from_scratch_and_by_torch(row, way):
             assert not re.search(r"\.(mean|var|std)\(|F\.|nn\.", cell.source), f"{cell.id}: is that by hand?"
 
 
+def words(name):
+    return sum(len(c.source.split()) for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
+
+
+def test_a_lesson_is_short_enough_to_be_read_once(capsys):
+    size = {name: (words(name), len(code_cells(name))) for name in NOTEBOOKS}
+    size[TOGETHER] = tuple(sum(size[name][n] for name in LESSONS) for n in (0, 1))
+    allowed = dict.fromkeys(NOTEBOOKS, SHORT) | {TOGETHER: SHORT_TOGETHER}
+    now = allowed | LONGER
+    with capsys.disabled():
+        print("\nwords of prose and code cells, and how many there may be")
+        for name, (w, c) in size.items():
+            goal = "  later {:,} and {}".format(*allowed[name]) if name in LONGER else ""
+            print(f"  {name:<28} {w:6,} of {now[name][0]:6,} {c:5d} of {now[name][1]:3d}{goal}")
+    for name, (w, c) in size.items():
+        assert w <= now[name][0], f"{name} has {w} words"
+        assert c <= now[name][1], f"{name} has {c} code cells"
+    done = [name for name in LONGER if size[name][0] <= allowed[name][0] and size[name][1] <= allowed[name][1]]
+    assert not done, f"short enough, so they leave LONGER: {done}"
+
+
+def names_of(cell, context):
+    """The names that a cell defines (ast.Store) or uses (ast.Load)."""
+    nodes = list(ast.walk(ast.parse(cell.source)))
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+    if context is ast.Store:
+        found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return found
+
+
+def only_asserts(cell, later):
+    """Whether a cell asserts, shows nothing, and makes nothing that a later cell uses."""
+    made = names_of(cell, ast.Store)
+    for other in later:
+        again = names_of(other, ast.Store)
+        if made & names_of(other, ast.Load) - again:
+            return False
+        made -= again
+    return asserts(cell) and not cell.outputs
+
+
+def test_what_is_claimed_is_asserted_in_the_cell_that_shows_it(capsys):
+    """A cell of asserts alone stops a reader, and proves what stands elsewhere. One that is folded does not."""
+    silent = {}
+    for name in NOTEBOOKS:
+        cells = code_cells(name)
+        alone = (c for n, c in enumerate(cells) if only_asserts(c, cells[n + 1 :]))
+        silent[name] = [c.id for c in alone if not {"proof", "check"} & set(tags_of(c))]
+    with capsys.disabled():
+        print("\ncells of asserts alone:", {name[:2]: len(ids) for name, ids in silent.items() if ids} or "none")
+    for name, ids in silent.items():
+        assert len(ids) <= SILENT.get(name, 0), f"{name}: asserts alone in {ids}"
+    done = [name for name in SILENT if not silent[name]]
+    assert not done, f"none is left, so they leave SILENT: {done}"
+
+
+@each_notebook
+def test_a_proof_is_folded_and_says_what_it_proves_one_a_section(name):
+    section, seen = "", []
+    for cell in NOTEBOOKS[name].cells:
+        if cell.cell_type == "markdown":
+            section = (re.findall(r"^## (.+)$", cell.source, flags=re.M) or [section])[-1]
+        elif "proof" in tags_of(cell):
+            assert "hide-input" in tags_of(cell), cell.id
+            assert cell.metadata.get("jupyter") == {"source_hidden": True}, cell.id
+            assert re.match(r"# Proof: \S", cell.source), cell.id
+            assert asserts(cell), cell.id
+            seen.append(section)
+    assert len(seen) == len(set(seen)), f"more than one proof in a section: {seen}"
+
+
 @each_notebook
 def test_errors_of_the_notes_have_one_form(name):
     for row in re.findall(r"E\d+", TAUGHT[name]):
@@ -206,7 +307,8 @@ def test_exercises_have_stub_check_and_a_collapsed_solution(name):
     cells = {c.id: c for c in NOTEBOOKS[name].cells}
     minutes, checked = [], []
     count = sum(re.fullmatch(r"exercise-\d", i) is not None for i in cells)
-    assert 3 <= count <= 5
+    least = {"00_start_here": 2, "11_errata_of_the_notes": 1}.get(name, 3)  # an invitation, and an appendix
+    assert least <= count <= 5
     for n in range(1, count + 1):
         task, stub, check, solution = (cells[f"exercise-{n}{part}"] for part in ("", "-stub", "-check", "-solution"))
         order = [i for i in cells if re.match(rf"exercise-{n}(-stub|-check|-solution)?$", i)]

@@ -148,7 +148,7 @@ def assert_all_ran(notebook):
     errors = [(c.id, o.ename, o.evalue) for c in code for o in c.outputs if o.output_type == "error"]
     assert errors == []
     checks = [c for c in code if "check" in c.metadata.get("tags", [])]
-    assert len(checks) >= 3
+    assert len(checks) >= 2
     assert all("not written yet" in c.outputs[0].text for c in checks)  # no solution is there
 
 

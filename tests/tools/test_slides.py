@@ -43,8 +43,13 @@ def make_deck(tmp_path_factory) -> Callable[[str], Path]:
 # What the scripts say.
 
 
+WITHOUT_A_DECK = {"11_errata_of_the_notes"}  # an appendix, to look things up in: nobody lectures through 17 errata
+
+
 def test_every_notebook_has_a_deck():
-    assert list(SCRIPTS) == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    notebooks = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    assert list(SCRIPTS) == [name for name in notebooks if name not in WITHOUT_A_DECK]
+    assert set(notebooks) >= WITHOUT_A_DECK
 
 
 @each_deck

@@ -44,16 +44,24 @@ def test_run_leaves_copy_and_page_in_build_and_the_source_as_it_was(tmp_path, bu
     assert err == ""
 
 
-def test_a_solution_is_folded_away_in_the_page(tmp_path, build):
-    path = make_notebook(tmp_path, "task = 'given'", "answer = 42")
+@pytest.mark.parametrize(
+    ("tags", "first", "says"),
+    [
+        (["solution"], "# in two lines", "Solution"),
+        (["proof", "hide-input"], "# Proof: it is < 43, & nothing else.", "Proof: it is < 43, & nothing else."),
+    ],
+)
+def test_a_solution_and_a_proof_are_folded_away_in_the_page(tags, first, says, tmp_path, build):
+    path = make_notebook(tmp_path, "task = 'given'", f"{first}\nanswer = 42\nprint('found', answer)")
     nb = nbformat.read(path, as_version=4)
-    nb.cells[2].metadata.tags = ["solution"]
+    nb.cells[2].metadata = {"tags": tags, "jupyter": {"source_hidden": True}}
     nbformat.write(nb, path)
     assert runner.run([path], build) == 0
     page = BeautifulSoup((build / "05_tiny.html").read_text(), "html.parser")
     (folded,) = page.select("details:not([open])")
-    assert folded.summary.text == "Solution"
+    assert folded.summary.text == says
     assert "answer = 42" in folded.text
+    assert "found 42" in folded.text
     assert "given" not in folded.text
     assert "given" in page.text
 

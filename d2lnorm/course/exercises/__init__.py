@@ -7,6 +7,7 @@ __all__ = [
     "batch_norm_from_scratch",
     "choosing_a_norm",
     "dropout",
+    "errata_of_the_notes",
     "layer_norm_and_relatives",
     "lenet_fashion_mnist",
     "nn_batchnorm",

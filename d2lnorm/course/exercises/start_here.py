@@ -1,14 +1,13 @@
-"""Checks of notebook 00: means by class, standardizing a batch, merging the statistics of two batches."""
+"""Checks of notebook 00: means by class, standardizing a batch."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, randn
 
-__all__ = ["check_class_means", "check_merge_statistics", "check_standardize_channels"]
+__all__ = ["check_class_means", "check_standardize_channels"]
 
 
 def _randn(*shape: int, seed: int = 0) -> Tensor:
@@ -112,57 +111,3 @@ def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
         "it was divided by the variance; take its root": (X - kept_mean) / (kept_var + eps),
         **{name: _standardized(X, eps, dim=dim) for name, dim in wrong_axes.items()},
     }
-
-
-@exercise
-def check_merge_statistics(merge_statistics: Callable) -> str:
-    """Check `merge_statistics`: on batches of different sizes, starting from nothing, with means around 10,000."""
-    X_a, X_b = 1 + _randn(2, 3), _randn(4, 3, seed=1) * torch.tensor([1.0, 2.0, 3.0]) - 2
-    a, b = _statistics(X_a), _statistics(X_b)
-    before = [t.clone() for t in (*a[1:], *b[1:])]
-    n, mean, var = _three(merge_statistics(*a, *b))
-    same = all(torch.equal(t, old) for t, old in zip((*a[1:], *b[1:]), before, strict=True))
-    expect(same, "the arguments are changed by the call; `+=` writes into the caller's tensors.")
-
-    both = torch.cat([X_a, X_b])
-    _, truth_mean, truth_var = _statistics(both)
-    expect_close(n, 6, "the size")
-    unweighted = {"the two means count the same; weigh each by the size of its batch": (a[1] + b[1]) / 2}
-    expect_close(mean, truth_mean, "the mean", unweighted)
-    within = (a[0] * a[2] + b[0] * b[2]) / 6
-    between = "the distance between the batches' means is missing: they add to the variance"
-    squared = [(t[1] - truth_mean) ** 2 for t in (a, b)]
-    mistakes = {
-        between: within,
-        f"the batches were not weighed by their sizes, and {between}": (a[2] + b[2]) / 2,
-        "the batches were not weighed by their sizes": (a[2] + b[2]) / 2 + (squared[0] + squared[1]) / 2,
-        "it is the unbiased variance; divide by n, not by n - 1": both.var(dim=0),
-        "it is the standard deviation; leave out the root": truth_var.sqrt(),
-        "it is the sum of the squared distances; divide it by n": 6 * truth_var,
-        "the squared distances between the means were not weighed by the sizes": within + (squared[0] + squared[1]) / 2,
-        "the full distance between the means was added; its weight is n_a n_b / n²": within + (a[1] - b[1]) ** 2,
-    }
-    expect_close(var, truth_var, "the variance", mistakes)
-
-    nothing = 0, torch.zeros(3), torch.zeros(3)
-    n, mean, var = _three(merge_statistics(*nothing, *b))
-    expect_close(n, b[0], "the size of nothing and a batch")
-    expect_close(mean, b[1], "the mean of nothing and a batch")
-    expect_close(var, b[2], "the variance of nothing and a batch")
-
-    means, variances = torch.tensor([10_000.0, 10_004.0]), torch.tensor([1.0, 2.0])
-    _, mean, var = _three(merge_statistics(4, means[:1], variances[:1], 12, means[1:], variances[1:]))
-    expect_close(mean, torch.tensor([10_003.0]), "the mean around 10,000 in float32", rtol=1e-6)
-    precise = "it is lost in rounding; square distances from the common mean, instead of E[x²] - E[x]²"
-    fine = torch.is_tensor(var) and torch.allclose(var, torch.tensor([4.75]), atol=1e-2)
-    expect(fine, f"the variance with means around 10,000 in float32 is not right: {precise}.")
-    return "right for any sizes, from nothing on, and precise for large means."
-
-
-def _statistics(X: Tensor) -> tuple[int, Tensor, Tensor]:
-    return len(X), X.mean(dim=0), X.var(dim=0, correction=0)
-
-
-def _three(got: Any) -> tuple:
-    expect(isinstance(got, tuple | list) and len(got) == 3, "it must return three things: the size, mean and variance.")
-    return tuple(got)

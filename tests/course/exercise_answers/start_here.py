@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.start_here import check_class_means, check_merge_statistics, check_standardize_channels
+from d2lnorm.course.exercises.start_here import check_class_means, check_standardize_channels
 from exercise_answers import Answers
 
 AXES = (0, 2, 3)
@@ -175,45 +175,6 @@ def default_eps_too_large(X, eps=0.1):
     return right(X, eps)
 
 
-# Merging
-
-
-def merge(n_a, mean_a, var_a, n_b, mean_b, var_b):
-    n, delta = n_a + n_b, mean_b - mean_a
-    return n, mean_a + delta * n_b / n, (n_a * var_a + n_b * var_b) / n + delta**2 * n_a * n_b / n**2
-
-
-def merge_in_float64(n_a, mean_a, var_a, n_b, mean_b, var_b):
-    n, weights = n_a + n_b, torch.tensor([[n_a], [n_b]]) / (n_a + n_b)
-    means, variances = torch.stack([mean_a, mean_b]).double(), torch.stack([var_a, var_b]).double()
-    mean = (weights * means).sum(dim=0)
-    squares = (weights * (variances + means**2)).sum(dim=0)
-    return [n, mean.float(), (squares - mean**2).float()]
-
-
-def merged_with(mean=None, var=None):
-    """The right answer but for its mean or its variance, computed from the six arguments and the right mean."""
-
-    def answer(n_a, mean_a, var_a, n_b, mean_b, var_b):
-        n, right_mean, right_var = merge(n_a, mean_a, var_a, n_b, mean_b, var_b)
-        arguments = n_a, mean_a, var_a, n_b, mean_b, var_b, right_mean
-        return n, mean(*arguments) if mean else right_mean, var(*arguments) if var else right_var
-
-    return answer
-
-
-def merge_in_place(n_a, mean_a, var_a, n_b, mean_b, var_b):
-    n, mean, var = merge(n_a, mean_a, var_a, n_b, mean_b, var_b)
-    mean_a.copy_(mean)
-    return n, mean_a, var
-
-
-def merge_by_ratio(n_a, mean_a, var_a, n_b, mean_b, var_b):
-    """Fails where the first batch is empty."""
-    n, mean, var = merge(n_a, mean_a, var_a, n_b, mean_b, var_b)
-    return n, mean, var * (torch.tensor(float(n_a)) / n_a)
-
-
 ANSWERS = {
     check_class_means: Answers(
         right=[means_loop, means_matmul, means_index_add],
@@ -253,57 +214,6 @@ ANSWERS = {
             "gradient of statistics lost": (gradient_of_statistics_lost, "keep them in the graph"),
             "gradient lost": (gradient_lost, "the gradient is lost"),
             "default eps": (default_eps_too_large, "with the default eps"),
-        },
-    ),
-    check_merge_statistics: Answers(
-        right=[merge, merge_in_float64],
-        wrong={
-            "in place": (merge_in_place, "the arguments are changed"),
-            "size forgotten": (lambda *args: merge(*args)[1:], "three things"),
-            "a size of its own": (lambda *args: (args[3], *merge(*args)[1:]), "the size is not right"),
-            "mean not weighted": (
-                merged_with(mean=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (m_a + m_b) / 2),
-                "weigh each by the size",
-            ),
-            "mean of variances": (
-                merged_with(var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (v_a + v_b) / 2),
-                "not weighed by their sizes, and the distance",
-            ),
-            "weighted mean of variances": (
-                merged_with(var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (n_a * v_a + n_b * v_b) / (n_a + n_b)),
-                "the distance between the batches' means is missing",
-            ),
-            "nothing weighted": (
-                merged_with(
-                    var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (v_a + v_b + (m_a - m) ** 2 + (m_b - m) ** 2) / 2
-                ),
-                "the batches were not weighed",
-            ),
-            "unbiased": (
-                merged_with(
-                    var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (
-                        (n_a * (v_a + (m_a - m) ** 2) + n_b * (v_b + (m_b - m) ** 2)) / (n_a + n_b - 1)
-                    )
-                ),
-                "it is the unbiased variance",
-            ),
-            "standard deviation": (merged_with(var=lambda *args: merge(*args[:6])[2].sqrt()), "leave out the root"),
-            "sum of squares": (merged_with(var=lambda *args: 6 * merge(*args[:6])[2]), "divide it by n"),
-            "full distance": (
-                merged_with(
-                    var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (n_a * v_a + n_b * v_b) / (n_a + n_b) + (m_a - m_b) ** 2
-                ),
-                "its weight is n_a n_b / n²",
-            ),
-            "squares minus square": (
-                merged_with(
-                    var=lambda n_a, m_a, v_a, n_b, m_b, v_b, m: (
-                        (n_a * (v_a + m_a**2) + n_b * (v_b + m_b**2)) / (n_a + n_b) - m**2
-                    )
-                ),
-                "lost in rounding",
-            ),
-            "fails from nothing": (merge_by_ratio, "of nothing and a batch"),
         },
     ),
 }
