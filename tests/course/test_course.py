@@ -32,9 +32,7 @@ TAUGHT = {
 }
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
 # Lessons that still show rows of the appendix; none in the end.
-LEFT_IN = {
-    "04_nn_batchnorm": {"E10"},
-}
+LEFT_IN: dict[str, set[str]] = {}
 ROWS = {f"{kind}{n}" for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 14}.items() for n in range(1, last + 1)}
 WAYS = ("by-hand", "from-scratch", "torch-nn")
 # The numbers of the worked examples that must come out in each way, to four digits.
@@ -60,7 +58,6 @@ SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
 # What is still to be shortened: its words and code cells at present.
 LONGER = {
     "01_why_normalize": (2853, 63),
-    "04_nn_batchnorm": (2637, 68),
     "07_lenet_fashion_mnist": (2299, 44),
     "08_choosing_a_norm": (3501, 66),
     TOGETHER: (19_808, 410),
@@ -68,7 +65,6 @@ LONGER = {
 # How many cells of asserts alone these notebooks still have.
 SILENT = {
     "01_why_normalize": 7,
-    "04_nn_batchnorm": 10,
     "07_lenet_fashion_mnist": 2,
     "08_choosing_a_norm": 7,
 }
