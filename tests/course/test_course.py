@@ -32,9 +32,7 @@ TAUGHT = {
 }
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
 # Lessons that still show rows of the appendix; none in the end.
-LEFT_IN = {
-    "04_nn_batchnorm": {"E10"},
-}
+LEFT_IN = {"04_nn_batchnorm": {"E10"}}
 ROWS = {f"{kind}{n}" for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 14}.items() for n in range(1, last + 1)}
 WAYS = ("by-hand", "from-scratch", "torch-nn")
 # The numbers of the worked examples that must come out in each way, to four digits.
@@ -69,7 +67,7 @@ LONGER = {
 SILENT = {
     "01_why_normalize": 7,
     "04_nn_batchnorm": 10,
-    "07_lenet_fashion_mnist": 2,
+    "07_lenet_fashion_mnist": 1,
     "08_choosing_a_norm": 7,
 }
 
