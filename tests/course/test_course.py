@@ -59,9 +59,8 @@ SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
 LONGER = {
     "01_why_normalize": (2853, 63),
     "04_nn_batchnorm": (2637, 68),
-    "07_lenet_fashion_mnist": (2299, 44),
     "08_choosing_a_norm": (3501, 66),
-    TOGETHER: (19_808, 410),
+    TOGETHER: (19_716, 410),
 }
 # How many cells of asserts alone these notebooks still have.
 SILENT = {
