@@ -59,8 +59,8 @@ SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
 LONGER = {
     "01_why_normalize": (2853, 63),
     "04_nn_batchnorm": (2637, 68),
-    "08_choosing_a_norm": (3501, 66),
-    TOGETHER: (19_716, 410),
+    "08_choosing_a_norm": (3499, 66),
+    TOGETHER: (19_710, 410),
 }
 # How many cells of asserts alone these notebooks still have.
 SILENT = {
