@@ -348,6 +348,7 @@ def test_a_parameter_can_be_moved_and_watched():
 def test_images_in_the_prose_have_words_too(name):
     assert "![](" not in prose(name)
     assert "<img" not in prose(name)
+    assert not re.search(r"!\[[^\]]*\]\((?!attachment:)", prose(name)), "a page in build/ would lack that file"
 
 
 def test_links_between_notebooks_lead_somewhere():
