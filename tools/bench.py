@@ -124,7 +124,7 @@ def print_rows(rows: list[Row]) -> None:
 if __name__ == "__main__":
     os.environ |= {"TQDM_DISABLE": "1", "MPLBACKEND": "agg"}
     torch.set_num_threads(1)  # as `train` does: both sides of a ratio get the same
-    print(f"{torch.get_num_threads()} thread, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
+    print(f"1 thread, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
     print(f"{'what':<62} {'ratio':>6}  {'medians':>22}   wanted")
     for rows in (start_rows, step_rows, epoch_rows):
         print_rows(rows())

@@ -14,7 +14,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 def publish(nb: nbformat.NotebookNode, name: str, build: Path) -> Path:
     """Put a copy, and the page made of it, into build/; return the page's path."""
     target = put_notebook(name, nbformat.writes(nb) + "\n", build)
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="page", embed_images=True)
+    # Without embed_images: it closes each <details> at once, so that folded answers stand open.
+    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="page")
     resources = {"metadata": {"name": target.stem}, "mathjax": mathjax()}  # without it the page asks the web
     html, _ = exporter.from_notebook_node(nb, resources)
     page = target.with_suffix(".html")

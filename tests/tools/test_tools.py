@@ -44,6 +44,18 @@ def test_run_leaves_copy_and_page_in_build_and_the_source_as_it_was(tmp_path, bu
     assert err == ""
 
 
+def test_an_answer_in_the_prose_is_folded_away_in_the_page(tmp_path, build):
+    path = make_notebook(tmp_path, "task = 'given'")
+    nb = nbformat.read(path, as_version=4)
+    answer = "<details><summary>An answer</summary>\n\nIt is *42*.\n\n</details>"
+    nb.cells.append(nbformat.v4.new_markdown_cell(f"**Think:** what is it?\n\n{answer}\n\nGo on.", id="think"))
+    nbformat.write(nb, path)
+    assert runner.run([path], build) == 0
+    page = BeautifulSoup((build / "05_tiny.html").read_text(), "html.parser")
+    (folded,) = page.select("details:not([open])")
+    assert folded.text.split() == ["An", "answer", "It", "is", "42."]
+
+
 @pytest.mark.parametrize(
     ("tags", "first", "says"),
     [
