@@ -34,6 +34,8 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
 export GOMP_SPINCOUNT ?= 10000
+# Two test files, or two notebooks, at a time, as what needs no two cores is most of them. (PYTEST_ARGS='-n 0': one.)
+TWO := -n 2 --dist loadfile
 # In a call of its own: beside --cov, nbval would measure coverage in the notebooks' kernels, which slows training.
 # A cell that takes an hour hangs; one that takes minutes is on a busy machine.
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg
@@ -69,8 +71,8 @@ student: setup  ## copy the notebooks without solutions and outputs to build/stu
 	@"$$PY" tools/student.py $(NOTEBOOKS)
 
 test: data  ## run the tests, in a browser too, and every notebook against its stored outputs
-	@"$$PY" -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
-	@"$$PY" -m pytest $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
+	@"$$PY" -m pytest $(TWO) --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS) tests
+	@"$$PY" -m pytest $(TWO) $(NBVAL) $(PYTEST_ARGS) $(NOTEBOOKS)
 
 notebooks: data  ## maintainers: execute the notebooks and store their outputs
 	@"$$PY" tools/notebooks.py store $(NOTEBOOKS)

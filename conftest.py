@@ -3,7 +3,9 @@
 import os
 import signal
 
-import tqdm.auto  # noqa: F401  before its switch: the tests see progress bars, the notebooks have none
+os.environ.pop("TQDM_DISABLE", None)  # set below, and so for the processes that share the tests of this one
+import pytest  # noqa: E402
+import tqdm.auto  # noqa: E402, F401  before its switch: the tests see progress bars, the notebooks have none
 
 from private_settings import use_private_settings
 
@@ -29,3 +31,17 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if hasattr(item, "output_timeout"):  # nbval's, 5 seconds for a cell's outputs after its end
             item.output_timeout = 600  # this machine may be busy
+
+
+@pytest.fixture
+def tell(record_property):
+    """Put lines into the summary at the end, from each of the processes that share the tests."""
+    return lambda *lines: record_property("told", "\n".join(lines))
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    told = [text for report in reports for name, text in getattr(report, "user_properties", ()) if name == "told"]
+    if told:
+        terminalreporter.section("what the tests counted")
+        terminalreporter.write_line("\n\n".join(told))

@@ -110,18 +110,18 @@ def test_the_course_has_its_ten_notebooks():
     assert len(LESSONS) == 9
 
 
-def test_every_row_of_the_syllabus_is_taught_by_executed_cells(capsys):
+def test_every_row_of_the_syllabus_is_taught_by_executed_cells(tell):
     where = {row: [] for row in sorted(ROWS, key=lambda row: ("WTBEC".index(row[0]), int(row[1:])))}
     for name in NOTEBOOKS:
         for cell in code_cells(name):
             for row in ROWS & set(tags_of(cell)):
                 assert cell.execution_count is not None, (name, cell.id)
                 where[row].append((name, cell.id))
-    with capsys.disabled():
-        print("\nwhere each row of the syllabus is taught (notebook: cells)")
-        for row, cells in where.items():
-            names = {name: [i for n, i in cells if n == name] for name, _ in cells}
-            print(f"{row:>4}  " + "; ".join(f"{name[:2]}: {', '.join(ids)}" for name, ids in names.items()))
+    lines = ["where each row of the syllabus is taught (notebook: cells)"]
+    for row, cells in where.items():
+        names = {name: [i for n, i in cells if n == name] for name, _ in cells}
+        lines.append(f"{row:>4}  " + "; ".join(f"{name[:2]}: {', '.join(ids)}" for name, ids in names.items()))
+    tell(*lines)
     for name, rows in TAUGHT.items():
         for row in rows.split():
             assert any(n == name for n, _ in where[row]), f"{row} is not taught in {name}"
@@ -131,14 +131,14 @@ def test_every_row_of_the_syllabus_is_taught_by_executed_cells(capsys):
     assert set(chain(*(rows.split() for rows in TAUGHT.values()))) == ROWS
 
 
-def test_at_least_90_percent_of_the_code_cells_are_compared(capsys):
+def test_at_least_90_percent_of_the_code_cells_are_compared(tell):
     cells = [(c, name) for name in NOTEBOOKS for c in code_cells(name)]
     share = sum(is_compared(c) for c, _ in cells) / len(cells)
-    with capsys.disabled():
-        print(f"\n{len(cells)} code cells, {share:.1%} of them compared with their stored output")
-        for name in NOTEBOOKS:
-            own = code_cells(name)
-            print(f"  {name:<28} {sum(map(is_compared, own)):3d} of {len(own):3d}")
+    lines = [f"{len(cells)} code cells, {share:.1%} of them compared with their stored output"]
+    for name in NOTEBOOKS:
+        own = code_cells(name)
+        lines.append(f"  {name:<28} {sum(map(is_compared, own)):3d} of {len(own):3d}")
+    tell(*lines)
     assert share >= 0.9
     assert not [(name, c.id) for c, name in cells if "nbval-skip" in tags_of(c)]
 
@@ -192,16 +192,16 @@ def words(name):
     return sum(len(c.source.split()) for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
 
 
-def test_a_lesson_is_short_enough_to_be_read_once(capsys):
+def test_a_lesson_is_short_enough_to_be_read_once(tell):
     size = {name: (words(name), len(code_cells(name))) for name in NOTEBOOKS}
     size[TOGETHER] = tuple(sum(size[name][n] for name in LESSONS) for n in (0, 1))
     allowed = dict.fromkeys(NOTEBOOKS, SHORT) | {TOGETHER: SHORT_TOGETHER}
     now = allowed | LONGER
-    with capsys.disabled():
-        print("\nwords of prose and code cells, and how many there may be")
-        for name, (w, c) in size.items():
-            goal = "  later {:,} and {}".format(*allowed[name]) if name in LONGER else ""
-            print(f"  {name:<28} {w:6,} of {now[name][0]:6,} {c:5d} of {now[name][1]:3d}{goal}")
+    lines = ["words of prose and code cells, and how many there may be"]
+    for name, (w, c) in size.items():
+        goal = "  later {:,} and {}".format(*allowed[name]) if name in LONGER else ""
+        lines.append(f"  {name:<28} {w:6,} of {now[name][0]:6,} {c:5d} of {now[name][1]:3d}{goal}")
+    tell(*lines)
     for name, (w, c) in size.items():
         assert w <= now[name][0], f"{name} has {w} words"
         assert c <= now[name][1], f"{name} has {c} code cells"
@@ -229,15 +229,14 @@ def only_asserts(cell, later):
     return asserts(cell) and not cell.outputs
 
 
-def test_what_is_claimed_is_asserted_in_the_cell_that_shows_it(capsys):
+def test_what_is_claimed_is_asserted_in_the_cell_that_shows_it(tell):
     """A cell of asserts alone stops a reader, and proves what stands elsewhere. One that is folded does not."""
     silent = {}
     for name in NOTEBOOKS:
         cells = code_cells(name)
         alone = (c for n, c in enumerate(cells) if only_asserts(c, cells[n + 1 :]))
         silent[name] = [c.id for c in alone if not {"proof", "check"} & set(tags_of(c))]
-    with capsys.disabled():
-        print("\ncells of asserts alone:", {name[:2]: len(ids) for name, ids in silent.items() if ids} or "none")
+    tell(f"cells of asserts alone: { {name[:2]: len(ids) for name, ids in silent.items() if ids} or 'none' }")
     for name, ids in silent.items():
         assert len(ids) <= SILENT.get(name, 0), f"{name}: asserts alone in {ids}"
     done = [name for name in SILENT if not silent[name]]

@@ -83,10 +83,9 @@ def test_drop_in(name, kwargs, shapes, layouts):
             raise AssertionError(f"{name}{args} {kwargs} {shape} {dtype} {parameters} {layout}: {error}") from error
 
 
-def test_grid_covers_every_drop_in(capsys):
+def test_grid_covers_every_drop_in(tell):
     names = {name for name, *_ in GRID}
     assert names == {n for n in d2lnorm.__all__ if hasattr(nn, n)} - {"Dropout"}
     size = sum(1 for _, _, shapes, layouts in ROWS for _ in points(shapes, layouts))
     assert size > 5000
-    with capsys.disabled():
-        print(f"\n[layers] grid: {size} cases, each trained for 3 steps and evaluated beside torch.nn")
+    tell(f"layers, grid: {size} cases, each trained for 3 steps and evaluated beside torch.nn")

@@ -257,10 +257,9 @@ def test_a_verdict_appears_line_by_line(tmp_path, packages):
 
 
 @each_deck
-def test_nothing_is_cut_off_unrendered_or_fetched(name, browser, packages, make_deck, capsys):
+def test_nothing_is_cut_off_unrendered_or_fetched(name, browser, packages, make_deck, tell):
     number, faults = check_deck.check(browser, make_deck(name))
-    with capsys.disabled():
-        print(f"\n{name}: {number} slides checked, {len(faults)} faults", end="")
+    tell(f"{name}: {number} slides checked, {len(faults)} faults")
     assert faults == []
     assert number == len(parse(SCRIPTS[name]))
 
