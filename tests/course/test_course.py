@@ -87,6 +87,12 @@ def prose(name):
     return "\n\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
 
 
+@each_notebook
+def test_a_busy_machine_costs_a_notebook_its_share_and_not_ten_times(name):
+    """With more threads, an optimizer's loop beside another busy program took 30 times as long."""
+    assert "torch.set_num_threads(1)" in code_cells(name)[0].source
+
+
 def is_compared(cell):
     return cell.execution_count is not None and not {IGNORED, "nbval-skip"} & set(tags_of(cell))
 
