@@ -64,7 +64,6 @@ LONGER = {
 SILENT = {
     "01_why_normalize": 7,
     "07_lenet_fashion_mnist": 1,
-    "08_choosing_a_norm": 1,
 }
 
 
