@@ -27,7 +27,7 @@ TAUGHT = {
     "05_layer_norm_and_relatives": "B4 T5 T6 C11",
     "06_dropout": "B5 W5 W8 T7 E13 C7",
     "07_lenet_fashion_mnist": "W10 B7 E14 C1 C2 C4 C14",
-    "08_choosing_a_norm": "C3 C5 C6 C9 T8 B8",
+    "08_choosing_a_norm": "C3 C5 C6 C9 C15 C17 T8 B8",
     "11_errata_of_the_notes": " ".join(f"E{n}" for n in range(1, 18)),
 }
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
@@ -57,13 +57,11 @@ LESSONS = [name for name in NOTEBOOKS if name != "11_errata_of_the_notes"]  # it
 SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
 # What is still to be shortened: its words and code cells at present.
 LONGER = {
-    "08_choosing_a_norm": (3499, 66),
-    TOGETHER: (18_823, 379),
+    TOGETHER: (16_430, 335),
 }
 # How many cells of asserts alone these notebooks still have.
 SILENT = {
     "07_lenet_fashion_mnist": 1,
-    "08_choosing_a_norm": 7,
 }
 
 

@@ -1,8 +1,8 @@
-"""Checks of the exercises of notebook 08: folding, swapping norms, how fast the gradient turns."""
+"""Checks of the exercises of notebook 08: folding, how fast the gradient turns."""
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
 
-__all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change", "check_swap_norms"]
+__all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change"]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -53,40 +53,6 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
     double = fold(nn.Linear(3, 4).double().eval(), nn.BatchNorm1d(4).double().eval())
     expect(double.weight.dtype == torch.float64, "the folded layer of a float64 layer must be float64, too.")
     return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
-
-
-@exercise
-def check_swap_norms(swap: Callable[[nn.Module, int], nn.Module]) -> str:
-    """`swap(net, num_groups)` must return a copy of net with `nn.GroupNorm` for each `nn.BatchNorm2d`, at any depth."""
-    g = torch.Generator().manual_seed(2)
-    block = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4, eps=0.5), nn.ReLU())
-    inner = nn.ModuleDict({"body": block, "norm": nn.BatchNorm2d(6)})
-    net = _filled(nn.Sequential(nn.BatchNorm2d(2, eps=0.25), inner, nn.Linear(3, 3)), g).double()
-    before, kinds = _state(net), [type(m) for m in net.modules()]
-    swapped = swap(net, 2)
-    expect(isinstance(swapped, nn.Module), f"return the new net, not a {type(swapped).__name__}.")
-    unchanged = [type(m) for m in net.modules()] == kinds and _state(net) == before
-    expect(unchanged, "the net that was passed in has changed: swap in a copy (copy.deepcopy).")
-    left = [name for name, m in swapped.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    expect(not left, f"batch norms are left inside of other modules: {', '.join(left)}. Go to any depth.")
-    old = {name: m for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
-    for name, bn in old.items():
-        norm: Any = swapped.get_submodule(name)
-        expect(isinstance(norm, nn.GroupNorm), f"{name} must be an nn.GroupNorm, but is a {type(norm).__name__}.")
-        sizes = norm.num_groups, norm.num_channels
-        expect(sizes == (2, bn.num_features), f"{name} must have 2 groups of {bn.num_features} channels, not {sizes}.")
-        expect(norm.eps == bn.eps, f"{name} has eps {norm.eps}, the batch norm had {bn.eps}: take it over.")
-        for part, fresh in (("weight", torch.ones_like(bn.weight)), ("bias", torch.zeros_like(bn.bias))):
-            old_part = getattr(bn, part)
-            expect_close(getattr(norm, part), old_part, f"the {part} of {name}", {"it was not taken over": fresh})
-    shared = {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in swapped.parameters()}
-    expect(not shared, "the new net shares parameters with the old one; training one would change both: copy them.")
-    new = swapped.state_dict()
-    others = [n for n, t in net.state_dict().items() if n.rpartition(".")[0] not in old and not torch.equal(t, new[n])]
-    expect(not others, f"the other layers' weights must stay as they are, but not so {others[:1]}.")
-    alone = swap(nn.BatchNorm2d(4), 2)
-    expect(isinstance(alone, nn.GroupNorm), "a net that is itself an nn.BatchNorm2d must become an nn.GroupNorm.")
-    return "found at any depth, in a copy, with groups, eps, weight, bias and type right."
 
 
 @exercise

@@ -13,7 +13,6 @@ from d2lnorm.course.exercises.choosing_a_norm import (
     check_fold_into_conv_after,
     check_fold_into_linear,
     check_gradient_change,
-    check_swap_norms,
 )
 from exercise_answers import Answers
 
@@ -68,67 +67,6 @@ def always_float32(linear, bn):
 def no_bias_when_there_was_none(linear, bn):
     folded = linear_fold()(linear, bn)
     return folded if linear.bias is not None else set_to(folded, folded.weight, None)
-
-
-def group_norm_for(bn, num_groups, eps=True, weight=True, bias=True):
-    norm = nn.GroupNorm(num_groups, bn.num_features, bn.eps if eps else 1e-5).to(bn.weight)
-    state = {"weight": bn.weight if weight else norm.weight, "bias": bn.bias if bias else norm.bias}
-    norm.load_state_dict(state)
-    return norm
-
-
-def swap_by_name(**kept):
-    def swap(net, num_groups):
-        if isinstance(net, nn.BatchNorm2d):
-            return group_norm_for(net, num_groups, **kept)
-        net = copy.deepcopy(net)
-        for name in [n for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)]:
-            parent, _, child = name.rpartition(".")
-            setattr(net.get_submodule(parent), child, group_norm_for(net.get_submodule(name), num_groups, **kept))
-        return net
-
-    return swap
-
-
-def swap_top_only(net, num_groups):
-    net = copy.deepcopy(net)
-    for name, child in net.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(net, name, group_norm_for(child, num_groups))
-    return net
-
-
-def swap_in_place(net, num_groups):
-    for name, child in net.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(net, name, group_norm_for(child, num_groups))
-        else:
-            swap_in_place(child, num_groups)
-    return net
-
-
-def swap_not_the_root(net, num_groups):
-    return copy.deepcopy(net) if isinstance(net, nn.BatchNorm2d) else swap_by_name()(net, num_groups)
-
-
-def swap_one_group(net, num_groups):
-    return swap_by_name()(net, 1)
-
-
-def swap_and_reset(net, num_groups):
-    net = swap_by_name()(net, num_groups)
-    for m in net.modules():
-        if isinstance(m, nn.Linear):
-            m.reset_parameters()
-    return net
-
-
-def swap_and_share(net, num_groups):
-    new = swap_by_name()(net, num_groups)
-    for name, m in new.named_modules():
-        if isinstance(m, nn.GroupNorm):
-            m.weight = net.get_submodule(name).weight
-    return new
 
 
 def change_of(norm=lambda d: torch.cat([t.flatten() for t in d]).norm(), sign=-1, mode=None, of=lambda a, b: b - a):
@@ -262,21 +200,6 @@ ANSWERS = {
             "no bias for none": (no_bias_when_there_was_none, "needs a bias"),
             "float32": (always_float32, "must be float64"),
             "the pair": (lambda linear, bn: nn.Sequential(linear, bn), "not a Sequential"),
-        },
-    ),
-    check_swap_norms: Answers(
-        right=[swap_by_name(), lambda net, G: swap_in_place(nn.Sequential(copy.deepcopy(net)), G)[0]],
-        wrong={
-            "top level only": (swap_top_only, "any depth"),
-            "in place": (swap_in_place, "swap in a copy"),
-            "not the root": (swap_not_the_root, "itself an nn.BatchNorm2d"),
-            "other groups": (swap_one_group, "2 groups of"),
-            "eps forgotten": (swap_by_name(eps=False), "take it over"),
-            "weight forgotten": (swap_by_name(weight=False), "the weight of"),
-            "bias forgotten": (swap_by_name(bias=False), "the bias of"),
-            "others reset": (swap_and_reset, "must stay as they are"),
-            "parameters shared": (swap_and_share, "shares parameters"),
-            "float32": (lambda net, G: swap_by_name()(net, G).float(), "dtype torch.float64"),
         },
     ),
     check_gradient_change: Answers(
