@@ -31,8 +31,6 @@ TAUGHT = {
     "11_errata_of_the_notes": " ".join(f"E{n}" for n in range(1, 18)),
 }
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
-# Lessons that still show rows of the appendix; none in the end.
-LEFT_IN: dict[str, set[str]] = {}
 ROWS = {f"{kind}{n}" for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 17}.items() for n in range(1, last + 1)}
 WAYS = ("by-hand", "from-scratch", "torch-nn")
 # The numbers of the worked examples that must come out in each way, to four digits.
@@ -55,14 +53,6 @@ each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 LESSONS = [name for name in NOTEBOOKS if name != "11_errata_of_the_notes"]  # it is for looking things up
 # What a newcomer reads once: words of prose and code cells, of a notebook and of all the lessons.
 SHORT, TOGETHER, SHORT_TOGETHER = (2200, 45), "00 to 08 together", (16_000, 340)
-# What is still to be shortened: its words and code cells at present.
-LONGER = {
-    TOGETHER: (16_430, 335),
-}
-# How many cells of asserts alone these notebooks still have.
-SILENT = {
-    "07_lenet_fashion_mnist": 1,
-}
 
 
 def code_cells(name, *tags):
@@ -129,7 +119,7 @@ def test_every_row_of_the_syllabus_is_taught_by_executed_cells(tell):
             assert any(n == name for n, _ in where[row]), f"{row} is not taught in {name}"
     assert all(where.values())
     left = {name: {row for row in ONLY_IN_THE_APPENDIX if name in {n for n, _ in where[row]}} for name in LESSONS}
-    assert {name: rows for name, rows in left.items() if rows} == LEFT_IN
+    assert not any(left.values()), left
     assert set(chain(*(rows.split() for rows in TAUGHT.values()))) == ROWS
 
 
@@ -198,17 +188,13 @@ def test_a_lesson_is_short_enough_to_be_read_once(tell):
     size = {name: (words(name), len(code_cells(name))) for name in NOTEBOOKS}
     size[TOGETHER] = tuple(sum(size[name][n] for name in LESSONS) for n in (0, 1))
     allowed = dict.fromkeys(NOTEBOOKS, SHORT) | {TOGETHER: SHORT_TOGETHER}
-    now = allowed | LONGER
     lines = ["words of prose and code cells, and how many there may be"]
     for name, (w, c) in size.items():
-        goal = "  later {:,} and {}".format(*allowed[name]) if name in LONGER else ""
-        lines.append(f"  {name:<28} {w:6,} of {now[name][0]:6,} {c:5d} of {now[name][1]:3d}{goal}")
+        lines.append(f"  {name:<28} {w:6,} of {allowed[name][0]:6,} {c:5d} of {allowed[name][1]:3d}")
     tell(*lines)
     for name, (w, c) in size.items():
-        assert w <= now[name][0], f"{name} has {w} words"
-        assert c <= now[name][1], f"{name} has {c} code cells"
-    done = [name for name in LONGER if size[name][0] <= allowed[name][0] and size[name][1] <= allowed[name][1]]
-    assert not done, f"short enough, so they leave LONGER: {done}"
+        assert w <= allowed[name][0], f"{name} has {w} words"
+        assert c <= allowed[name][1], f"{name} has {c} code cells"
 
 
 def names_of(cell, context):
@@ -240,9 +226,7 @@ def test_what_is_claimed_is_asserted_in_the_cell_that_shows_it(tell):
         silent[name] = [c.id for c in alone if not {"proof", "check"} & set(tags_of(c))]
     tell(f"cells of asserts alone: { {name[:2]: len(ids) for name, ids in silent.items() if ids} or 'none' }")
     for name, ids in silent.items():
-        assert len(ids) <= SILENT.get(name, 0), f"{name}: asserts alone in {ids}"
-    done = [name for name in SILENT if not silent[name]]
-    assert not done, f"none is left, so they leave SILENT: {done}"
+        assert not ids, f"{name}: asserts alone in {ids}"
 
 
 @each_notebook
