@@ -34,7 +34,8 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Two threads that wait for each other by spinning halve a busy core, and training then takes many times as long;
 # a short spin costs nothing on an idle machine. Read by GCC's OpenMP, which torch uses on Linux.
 export GOMP_SPINCOUNT ?= 10000
-# Two test files, or two notebooks, at a time, as what needs no two cores is most of them. (PYTEST_ARGS='-n 0': one.)
+# Two at a time: test files in four fifths of the time, notebooks, which use both cores already, a little sooner.
+# (PYTEST_ARGS='-n 0': one at a time.)
 TWO := -n 2 --dist loadfile
 # In a call of its own: beside --cov, nbval would measure coverage in the notebooks' kernels, which slows training.
 # A cell that takes an hour hangs; one that takes minutes is on a busy machine.

@@ -73,12 +73,6 @@ def prose(name):
     return "\n\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
 
 
-@each_notebook
-def test_a_busy_machine_costs_a_notebook_its_share_and_not_ten_times(name):
-    """With more threads, an optimizer's loop beside another busy program took 30 times as long."""
-    assert "torch.set_num_threads(1)" in code_cells(name)[0].source
-
-
 def is_compared(cell):
     return cell.execution_count is not None and not {IGNORED, "nbval-skip"} & set(tags_of(cell))
 
@@ -224,9 +218,16 @@ def test_what_is_claimed_is_asserted_in_the_cell_that_shows_it(tell):
         cells = code_cells(name)
         alone = (c for n, c in enumerate(cells) if only_asserts(c, cells[n + 1 :]))
         silent[name] = [c.id for c in alone if not {"proof", "check"} & set(tags_of(c))]
-    tell(f"cells of asserts alone: { {name[:2]: len(ids) for name, ids in silent.items() if ids} or 'none' }")
+    left = {name[:2]: len(ids) for name, ids in silent.items() if ids}
+    tell(f"cells of asserts alone: {left or 'none'}")
     for name, ids in silent.items():
         assert not ids, f"{name}: asserts alone in {ids}"
+
+
+@each_notebook
+def test_a_busy_machine_costs_a_notebook_its_share_and_not_ten_times(name):
+    """With more threads, an optimizer's loop beside another busy program took 30 times as long."""
+    assert "torch.set_num_threads(1)" in code_cells(name)[0].source
 
 
 @each_notebook
