@@ -21,6 +21,7 @@ from d2lnorm.nn.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNor
 from d2lnorm.nn.layer_norm import LayerNorm, layer_norm
 from d2lnorm.nn.normalize import Normalize, normalize
 from d2lnorm.nn.rms_norm import RMSNorm, rms_norm
+from d2lnorm.nn.sync_batch_norm import SyncBatchNorm
 
 __all__ = [
     "BatchNorm1d",
@@ -34,6 +35,7 @@ __all__ = [
     "LayerNorm",
     "Normalize",
     "RMSNorm",
+    "SyncBatchNorm",
     "dropout",
     "fold_batch_norm",
     "group_norm",

@@ -15,10 +15,10 @@ from d2lnorm.nn.channel_norm import ChannelNorm, moving_average
 from d2lnorm.nn.checks import as_contiguous, check_number, check_parameters, scaled_nothing
 from d2lnorm.nn.normalize import normalize, normalize_with
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormBase"]
 
 
-class _BatchNorm(ChannelNorm):
+class BatchNormBase(ChannelNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalized input, shaped like it; in training, move the running statistics.
 
@@ -47,13 +47,18 @@ class _BatchNorm(ChannelNorm):
         weight, bias = (t if t is None else t.view([1, C] + [1] * (X.dim() - 2)) for t in (weight, bias))
         Y, mean, var = normalize(X, axes, weight, bias, self.eps)
         self._count_batch()
+        self._move_statistics(mean, var, X.numel() // C)
+        return Y
+
+    def _move_statistics(self, mean: Tensor, var: Tensor, n: int) -> None:
+        """In training, let the running statistics take a step towards those of n values a channel."""
+        running_mean, running_var = self.running_mean, self.running_var
         if self.training and self.track_running_stats and running_mean is not None and running_var is not None:
-            n, momentum = X.numel() // C, self._momentum(mean.dtype)
+            momentum = self._momentum(mean.dtype)
             with torch.no_grad():
                 var = var * n / (n - 1)  # PyTorch's convention: the unbiased variance; the book's: the biased one
                 running_mean.copy_(moving_average(running_mean, mean, momentum))
                 running_var.copy_(moving_average(running_var, var, momentum))
-        return Y
 
     def _count_batch(self) -> None:
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
@@ -78,27 +83,30 @@ class _BatchNorm(ChannelNorm):
                 f"Expected more than 1 value per channel when training, got input size {tuple(X.shape)}: "
                 "one value has variance 0 and would be normalized to 0, whatever it is"
             )
+        self._check_numbers(own_statistics)
+
+    def _check_numbers(self, own_statistics: bool) -> None:
         if self.eps < 0 or (own_statistics and self.eps <= 0):
             limit = "positive during training" if own_statistics else "non-negative"
             raise ValueError(f"batch norm's eps must be {limit}, but got {self.eps}")
         check_number(momentum=0.0 if self.momentum is None else self.momentum, eps=self.eps)
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNormBase):
     """Batch normalization of (N, C) or (N, C, L); drop-in for `nn.BatchNorm1d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, 2, 3)
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNormBase):
     """Batch normalization of (N, C, H, W); drop-in for `nn.BatchNorm2d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         self._check_axes(input, 4)
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(BatchNormBase):
     """Batch normalization of (N, C, D, H, W); drop-in for `nn.BatchNorm3d`."""
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -1,6 +1,7 @@
 """What `train` refuses, in words, before anything has been changed."""
 
 import math
+import os
 from typing import Any
 
 import torch
@@ -35,15 +36,17 @@ def check_arguments(
 
 
 def usable(device: torch.device | str | None) -> torch.device:
-    """Return the device that `train` means: None is the first GPU where there is one.
+    """Return the device that `train` means: None is the first GPU where there is one; under torchrun, each its own.
 
     Raises:
         ValueError: there is no such device here, or it computes nothing ("meta").
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
+        if found.type == "cuda" and found.index is None and "LOCAL_RANK" in os.environ:
+            found = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.zeros(1, device=found).item()
     except Exception as error:
         raise ValueError(f"device {device!r} cannot be used here: {error}") from error

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from d2lnorm.training.examples import examples
 from d2lnorm.training.kept import device_of, modes_kept
+from d2lnorm.training.processes import OneProcess
 
-__all__ = ["count_right", "evaluate_accuracy"]
+__all__ = ["accuracy", "count_right", "evaluate_accuracy"]
 
 
 def evaluate_accuracy(net: nn.Module, data_iter: Iterable, device: torch.device | str | None = None) -> float:
@@ -26,15 +27,20 @@ def evaluate_accuracy(net: nn.Module, data_iter: Iterable, device: torch.device 
         TypeError: a batch is no pair of tensors.
         ValueError: labels and logits do not fit together; or `data_iter` yields no example.
     """
-    device = device_of(net) if device is None else device
+    return accuracy(net, data_iter, device_of(net) if device is None else device, OneProcess())
+
+
+def accuracy(net: nn.Module, data_iter: Iterable, device: torch.device | str, team: OneProcess) -> float:
+    """The same by several processes, of which each looks at its share of every batch."""
     right, total = torch.zeros((), dtype=torch.long, device=device), 0
     # no_grad, not inference_mode: what a hook of the user keeps may be needed in autograd later
     with modes_kept(net), torch.no_grad():
         net.eval()
         for _, X, y in examples(data_iter, device):
-            right += count_right(net(X), y)
             total += y.numel()
-    return right.item() / total  # the only wait for the device
+            X, y = team.share(X, y)
+            right += count_right(net(X), y)
+    return team.total(right).item() / total  # the only wait for the device
 
 
 def count_right(y_hat: Tensor, y: Tensor) -> Tensor:

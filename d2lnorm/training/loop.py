@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from d2lnorm.data.batches import Batches
 from d2lnorm.training.checks import check_arguments, usable
-from d2lnorm.training.evaluation import count_right, evaluate_accuracy
+from d2lnorm.training.evaluation import accuracy, count_right
 from d2lnorm.training.examples import SizedIterable, examples
 from d2lnorm.training.factories import on_device, stepping
 from d2lnorm.training.history import History
@@ -20,6 +19,7 @@ from d2lnorm.training.initialization import check_weights, init_xavier
 from d2lnorm.training.memory import keep_freed_memory
 from d2lnorm.training.notes import located, note_history
 from d2lnorm.training.one_example import check_one_example, forward
+from d2lnorm.training.processes import OneProcess, processes
 from d2lnorm.training.progress import progress
 from d2lnorm.training.threads import one_thread
 
@@ -48,6 +48,12 @@ def train(
 
     A loss that is no longer finite ends the training; `history.stopped` then says so. Ctrl-C or an error ends it
     too, and goes on to the caller. It carries the finished epochs' history as `error.history`, and the net is usable.
+
+    Started by torchrun, on one machine or several, every process makes the same call with the same data, and gets
+    the same net and history. Each takes its share of every batch (of one example: the others take none), the
+    gradients are averaged, loss and accuracies are those of all. Running statistics are the first process's, unless
+    the net's batch norm is `SyncBatchNorm`. The first process alone shows its progress. The order of the examples
+    is its order, and must be drawn when an epoch begins, as a DataLoader does.
 
     A net that is trained again starts anew in part only. Anew: the weights of linear and convolution layers, the
     optimizer, the schedule and the history. As they were left: biases, the gamma and beta of norms, running
@@ -82,7 +88,8 @@ def train(
     device, init_weights = usable(device), init_weights or init_xavier
     if init_weights is init_xavier:
         check_weights(net)
-    check_one_example(net, train_iter)
+    team = processes(device)
+    check_one_example(net, train_iter, team)
     train_iter, test_iter = (it.to(device) if isinstance(it, Batches) else it for it in (train_iter, test_iter))
     steps = num_epochs * len(train_iter)
     opt, scheduler = on_device(net, device, lr, optimizer or torch.optim.SGD, schedule, steps)
@@ -92,12 +99,14 @@ def train(
     try:
         keep_freed_memory()
         net.apply(init_weights)
-        with threads, progress(steps, "batch") as bar:
+        model = team.start_alike(net)
+        with threads, progress(steps, "batch", team.rank == 0) as bar:
             for epoch in range(1, num_epochs + 1):
                 start = time.perf_counter()
-                loss, train_acc = _train_epoch(net, train_iter, opt, advance, device, bar, epoch)
+                loss, train_acc = _train_epoch(model, train_iter, opt, advance, team, device, bar, epoch)
+                team.agree(net)
                 with located(f"while test_iter was evaluated after epoch {epoch}"):
-                    test_acc = evaluate_accuracy(net, test_iter, device)
+                    test_acc = accuracy(net, test_iter, device, team)
                 history.append(loss, train_acc, test_acc, time.perf_counter() - start)
                 bar.set_postfix(epoch=epoch, loss=loss, train_acc=train_acc, test_acc=test_acc)
                 if not math.isfinite(loss):
@@ -110,34 +119,36 @@ def train(
                     after_epoch(net, history)
     except BaseException as error:
         note_history(error, history, num_epochs)
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and team.rank == 0:
             print(history.stopped)
         raise
     finally:
         net.eval()
-    if history.stopped:
+    if history.stopped and team.rank == 0:
         print(history.stopped)
     return history
 
 
 def _train_epoch(
     net: nn.Module, train_iter: Iterable, opt: torch.optim.Optimizer, advance: Callable[[], None],
-    device: torch.device, bar: Any, epoch: int,
+    team: OneProcess, device: torch.device, bar: Any, epoch: int,
 ) -> tuple[float, float]:  # fmt: skip
     """Run one epoch; return the mean loss and the accuracy, summed on the device without a wait in a step."""
     net.train()
     loss_sum = torch.zeros((), dtype=torch.float32, device=device)
     right, total = torch.zeros((), dtype=torch.long, device=device), 0
-    for number, X, y in examples(train_iter, device, name="train_iter"):
+    for number, X, y in examples(team.epoch(train_iter), device, name="train_iter"):
+        labels = y.numel()
+        X, y = team.share(X, y)
         with located(f"in batch {number} of epoch {epoch}"):
             opt.zero_grad()
             y_hat = forward(net, X, f"batch {number} of epoch {epoch}")
             right += count_right(y_hat, y)
-            loss = F.cross_entropy(y_hat, y)
+            loss = team.loss(y_hat, y, labels)
             loss.backward()
             opt.step()
             advance()
-        loss_sum += loss.detach().to(loss_sum.dtype) * y.numel()  # in 16 bits it would be rounded
-        total += y.numel()
+        loss_sum += loss.detach().to(loss_sum.dtype) * labels  # in 16 bits it would be rounded
+        total += labels
         bar.update()
-    return loss_sum.item() / total, right.item() / total
+    return team.total(loss_sum).item() / team.size / total, team.total(right).item() / total

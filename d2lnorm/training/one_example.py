@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from d2lnorm.training.kept import device_of, random_state_kept
+from d2lnorm.training.processes import OneProcess
 
 __all__ = ["check_one_example", "forward"]
 
@@ -17,8 +18,8 @@ REMEDY = (
 )
 
 
-def check_one_example(net: nn.Module, train_iter: Iterable) -> None:
-    """Try the batch of `train_iter` that will hold one example, if it is known that there is one.
+def check_one_example(net: nn.Module, train_iter: Iterable, team: OneProcess) -> None:
+    """Try the batch of `train_iter` that will leave one example to a process, if it is known that there is one.
 
     It is known for a list or tuple of batches, and for a DataLoader or `Batches` over a data set with a length. The
     trial leaves no trace: it is made with a copy of the net, without its hooks, and torch's random state is put
@@ -29,12 +30,14 @@ def check_one_example(net: nn.Module, train_iter: Iterable) -> None:
     """
     device = device_of(net)
     with random_state_kept(device), torch.no_grad():
-        which, X = _one_example(train_iter)
+        which, X, n = _few_examples(train_iter, 2 * team.size)
         if X is None:
             return
-        refusal = _refusal(net, X.to(device))
+        share, _ = team.share(*[X.to(device).expand(n, *X.shape[1:])] * 2)
+        refusal = _refusal(net, share)
     if refusal is not None:
-        raise ValueError(f"{which} of train_iter holds 1 example, and the net refuses it: {REMEDY}") from refusal
+        holds = f"holds {n} example" + ("s" if n > 1 else "") + (f" for {team.size} processes" if team.size > 1 else "")
+        raise ValueError(f"{which} of train_iter {holds}, and the net refuses it: {REMEDY}") from refusal
 
 
 def forward(net: nn.Module, X: Tensor, which: str) -> Tensor:
@@ -51,26 +54,30 @@ def forward(net: nn.Module, X: Tensor, which: str) -> Tensor:
         raise ValueError(f"{which} holds 1 example, and the net refuses it ({error}): {REMEDY}") from error
 
 
-def _one_example(train_iter: Any) -> tuple[str, Tensor | None]:
-    """Return in words which batch holds one example, and its X; or None, where there is none or it is not known."""
+def _few_examples(train_iter: Any, enough: int) -> tuple[str, Tensor | None, int]:
+    """Return in words which batch holds less than enough examples, the first X, and how many it holds.
+
+    X is None where there is none, or where it is not known.
+    """
     try:  # whatever is wrong with the data, the first epoch will say
         if type(train_iter) in (list, tuple):  # others may do something when they are looped over
             sizes = [len(X) for X, _ in train_iter]
-            number = sizes.index(1)  # ValueError if there is none
-            X, _ = train_iter[number]
+            number = next(k for k, n in enumerate(sizes) if 0 < n < enough)  # StopIteration if there is none
+            X, held = train_iter[number][0][:1], sizes[number]
         else:
             dataset, batch_size = train_iter.dataset, train_iter.batch_size
             drawn, number = len(getattr(train_iter, "sampler", dataset)), len(train_iter) - 1
             dropped = getattr(train_iter, "drop_last", False)
-            if (batch_size if dropped else drawn - number * batch_size) != 1:
-                return "", None
+            held = batch_size if dropped else drawn - number * batch_size
+            if held >= enough:
+                return "", None, 0
             collate = getattr(train_iter, "collate_fn", None)
             X, _ = collate([dataset[0]]) if collate else (t[None] for t in dataset[0])
     except Exception:
-        return "", None
+        return "", None, 0
     n = len(train_iter)
     which = "the only batch" if n == 1 else f"the last of the {n} batches" if number == n - 1 else f"batch {number + 1}"
-    return which, X if isinstance(X, Tensor) and len(X) == 1 else None
+    return which, X if isinstance(X, Tensor) and len(X) == 1 else None, held
 
 
 def _refusal(net: nn.Module, X: Tensor) -> ValueError | None:

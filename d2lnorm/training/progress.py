@@ -6,7 +6,7 @@ from typing import Any
 __all__ = ["progress"]
 
 
-def progress(total: int, unit: str) -> Any:
+def progress(total: int, unit: str, shown: bool = True) -> Any:
     """Return a tqdm bar over `total` units that is gone at the end; TQDM_DISABLE=1 keeps it quiet.
 
     That is tqdm's own switch, which its notebook bar overlooks.
@@ -14,4 +14,4 @@ def progress(total: int, unit: str) -> Any:
     from tqdm.auto import tqdm
 
     quiet = os.environ.get("TQDM_DISABLE", "0") != "0"
-    return tqdm(total=total, unit=unit, leave=False, disable=quiet)
+    return tqdm(total=total, unit=unit, leave=False, disable=quiet or not shown)

@@ -504,14 +504,14 @@ def test_the_command_can_be_interrupted(monkeypatch, capfd):
 
 def test_another_command_is_answered_with_the_one_that_there_is(capsys):
     assert __main__.main([]) == __main__.main(["date"]) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m d2lnorm data")
+    assert capsys.readouterr().err.startswith("usage: python -m d2lnorm")
 
 
 def test_an_unknown_command_shows_the_usage():
     command = [sys.executable, "-W", "error", "-m", "d2lnorm", "date"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: python -m d2lnorm data")
+    assert done.stderr.startswith("usage: python -m d2lnorm")
 
 
 def test_the_readme_of_the_data_has_the_same_table(monkeypatch):

@@ -10,7 +10,7 @@ from torch import nn
 
 import d2lnorm
 
-BATCH = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+BATCH = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 INSTANCE = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
 GOOD = {  # constructor arguments and the shape of an input that fits
     "BatchNorm1d": ((3,), (2, 3)),
@@ -23,6 +23,7 @@ GOOD = {  # constructor arguments and the shape of an input that fits
     "LayerNorm": ((5,), (2, 4, 5)),
     "RMSNorm": ((5,), (2, 4, 5)),
     "Dropout": ((), (4,)),
+    "SyncBatchNorm": ((3,), (2, 3, 4)),
 }
 SHAPES = [
     (),

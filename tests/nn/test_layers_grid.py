@@ -46,6 +46,7 @@ GRID = [
     ("BatchNorm1d", BATCH, [((2, 3), (3,)), ((5, 4), (4,)), ((2, 3, 2), (3,)), ((1, 2, 5), (2,))], FLAT),
     ("BatchNorm2d", BATCH, [((2, 3, 1, 1), (3,)), ((4, 3, 5, 2), (3,)), ((1, 2, 2, 2), (2,))], IMAGE),
     ("BatchNorm3d", BATCH, [((2, 3, 2, 1, 3), (3,)), ((1, 2, 1, 2, 1), (2,))], IMAGE),
+    ("SyncBatchNorm", BATCH, [((5, 4), (4,)), ((4, 3, 5, 2), (3,))], FLAT),  # without other processes
     ("InstanceNorm1d", INSTANCE, [((2, 3, 4), (3,)), ((1, 2, 2), (2,)), ((3, 5), (3,))], FLAT),
     ("InstanceNorm2d", INSTANCE, [((2, 3, 4, 2), (3,)), ((3, 1, 2), (3,))], FLAT),
     ("InstanceNorm2d", INSTANCE[:3], [((3, 2, 4, 3), (2,))], IMAGE),

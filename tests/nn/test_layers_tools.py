@@ -35,6 +35,7 @@ EXAMPLES = {  # constructor arguments and the shape of an input
     "InstanceNorm3d": ((3, 1e-5, 0.1, True, True), (4, 3, 2, 2, 2)),
     "LayerNorm": (([5, 2],), (4, 3, 5, 2)),
     "RMSNorm": (([5, 2],), (4, 3, 5, 2)),
+    "SyncBatchNorm": ((3,), (4, 3, 5)),
 }
 
 
@@ -258,6 +259,7 @@ EMPTY = {
     "GroupNorm": [(0, 6, 4)],
     "LayerNorm": [(0, 3, 5, 2)],
     "RMSNorm": [(0, 3, 5, 2)],
+    "SyncBatchNorm": [(0, 3, 2)],
 }
 
 
