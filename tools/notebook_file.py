@@ -1,12 +1,14 @@
 """A notebook as a file: read whoever saved it, cleaned of what differs between machines, compared."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
 
 KEPT_CELL_METADATA = {"tags", "slideshow", "jupyter"}
 IGNORED = "nbval-ignore-output"
+NUMBER = re.compile(r" *[-+]?\d[\d.,]*(e[-+]?\d+)?|nan|inf")
 IMAGES = {"image/png", "image/jpeg"}
 
 
@@ -65,15 +67,16 @@ def clean_metadata(nb: nbformat.NotebookNode) -> None:
 
 
 def compared(nb: nbformat.NotebookNode) -> list:
-    """Return what must be equal for two executions to count as the same: all that nbval compares."""
+    """Return what must be equal for two executions to count as the same: all but the numbers that nbval ignores."""
 
-    def text(output: dict) -> dict:
-        data = {k: v for k, v in output.get("data", {}).items() if k not in IMAGES}
-        return {**{k: v for k, v in output.items() if k != "data"}, "data": data}
+    def shown(output: dict, ignored: bool) -> dict:
+        data = {k: v for k, v in output.get("data", {}).items() if not (ignored and k in IMAGES)}
+        output = {**output, "data": data}
+        return {k: NUMBER.sub("#", str(v)) for k, v in output.items()} if ignored else output
 
     return [
         (c.id, c.cell_type, c.source, c.metadata)
-        + ((c.execution_count, [text(o) for o in c.outputs] if IGNORED not in c.metadata.get("tags", []) else None)
+        + ((c.execution_count, [shown(o, IGNORED in c.metadata.get("tags", [])) for o in c.outputs])
            if c.cell_type == "code" else ())
         for c in nb.cells
     ]  # fmt: skip
