@@ -4,6 +4,7 @@ They know the mistakes that are usually made, and say which one they see.
 """
 
 __all__ = [
+    "batch_norm_across_processes",
     "batch_norm_from_scratch",
     "choosing_a_norm",
     "dropout",

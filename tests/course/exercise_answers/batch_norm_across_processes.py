@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises import across_processes as checks
+from d2lnorm.course.exercises import batch_norm_across_processes as checks
 from exercise_answers import Answers
 
 
