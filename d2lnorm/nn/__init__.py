@@ -6,8 +6,8 @@ What can still be told apart, and what to do:
 
 - Tools that ask for the class pass these layers by, without a word. In place of `torch.optim.swa_utils.update_bn` use
   `d2lnorm.recompute_running_statistics`; of `nn.SyncBatchNorm.convert_sync_batchnorm`, that of `d2lnorm.SyncBatchNorm`;
-  of `torch.func.replace_all_batch_norm_modules_`, layers made with `track_running_stats=False`; of groups without weight
-  decay made with `isinstance`, `p.dim() < 2`. `torch.ao.quantization.fuse_modules` refuses them: use
+  of `torch.func.replace_all_batch_norm_modules_`, layers made with `track_running_stats=False`; of groups without
+  weight decay made with `isinstance`, `p.dim() < 2`. `torch.ao.quantization.fuse_modules` refuses them: use
   `d2lnorm.fold_batch_norm`; in place of `torch.fx.symbolic_trace`, use `torch.export`.
 - `torch.jit.script` does not take them: use `torch.jit.trace`, or `torch.export`.
 - Nested tensors must have the layout `torch.jagged`; another is a TypeError.
