@@ -17,7 +17,8 @@ from notebook_file import IGNORED
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 # What each notebook teaches: the rows of the course's syllabus. W: worked numbers, T: reference tables, B: things
-# built from scratch, E: errors of widely copied notes, C: claims put to the test on real data.
+# built from scratch, E: errors of widely copied notes, C: claims put to the test on real data,
+# S: sequences and Transformers, P: batch norm across processes.
 TAUGHT = {
     "00_start_here": "",
     "01_why_normalize": "W9 C8 C13 C16 E15",
@@ -28,13 +29,14 @@ TAUGHT = {
     "06_dropout": "B5 W5 W8 T7 E13 C7",
     "07_lenet_fashion_mnist": "W10 B7 E14 C1 C2 C4 C14",
     "08_choosing_a_norm": "C3 C5 C6 C9 C15 C17 T8 B8",
+    "09_sequences_and_transformers": "S1 S2 S3 S4 S5 S6",
     "10_batch_norm_across_processes": "P1 P2 P3 P4 P5 P6",
     "11_errata_of_the_notes": " ".join(f"E{n}" for n in range(1, 18)),
 }
 ONLY_IN_THE_APPENDIX = {"E1", "E2", "E3", "E7", "E8", "E10", "E16", "E17"}
 ROWS = {
     f"{kind}{n}"
-    for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 17, "P": 6}.items()
+    for kind, last in {"W": 10, "T": 9, "B": 8, "E": 17, "C": 17, "S": 6, "P": 6}.items()
     for n in range(1, last + 1)
 }
 WAYS = ("by-hand", "from-scratch", "torch-nn")

@@ -13,6 +13,7 @@ __all__ = [
     "lenet_fashion_mnist",
     "nn_batchnorm",
     "running_statistics",
+    "sequences_and_transformers",
     "start_here",
     "why_normalize",
 ]
