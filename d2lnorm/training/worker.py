@@ -18,6 +18,7 @@ def begin(parent: int) -> None:
     """Let this process end when its parent has come to an end, however that came."""
     from tqdm import tqdm
 
+    os.environ.pop("TORCHELASTIC_RUN_ID", None)  # under torchrun it is no process of the group, and trains alone
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which would outlive this process
 
     def watch() -> None:

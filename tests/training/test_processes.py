@@ -102,6 +102,19 @@ def test_without_synchronization_the_first_process_statistics_are_everybodys(cap
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def launched(seed):
+    return distributed.is_torchelastic_launched(), trained("group", 8, 4)[0].loss
+
+
+def experiment():
+    return d2lnorm.side_by_side(launched, [{"seed": 0}, {"seed": 1}], workers=2)
+
+
+def test_a_worker_of_an_experiment_under_torchrun_trains_alone():
+    alone = [(False, trained("group", 8, 4)[0].loss)] * 2
+    assert run_in_processes(2, experiment) == [alone, alone]
+
+
 def refused():
     return trained("torch", 18, 16)
 
