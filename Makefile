@@ -9,6 +9,7 @@
 #   NOTEBOOKS    which notebooks to run, store or test           make run NOTEBOOKS='notebooks/07*.ipynb'
 #   AGAIN        run executes finished notebooks too             make run AGAIN=1
 #   SLIDES       which decks to make                             make slides SLIDES='slides/02*.md'
+#   FORMAT       html, or pptx for PowerPoint                    make slides FORMAT=pptx
 #   PYTEST_ARGS  more options for pytest                         make test PYTEST_ARGS="-x -k data"
 #   LAB_ARGS     more options for JupyterLab                     make lab LAB_ARGS="--port=8899"
 PYTHON ?= python3
@@ -18,6 +19,7 @@ TORCH_INDEX ?=
 NOTEBOOKS ?= $(sort $(wildcard notebooks/*.ipynb))
 AGAIN ?=
 SLIDES ?= $(sort $(wildcard slides/*.md))
+FORMAT ?= html
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 
@@ -65,8 +67,8 @@ run: data  ## execute every notebook that is new or changed (AGAIN=1: all); copi
 lab: data  ## open the notebooks in JupyterLab
 	@"$$PY" -m jupyterlab --notebook-dir=notebooks $(LAB_ARGS)
 
-slides: setup  ## make the slide decks, and a PDF of each, in build/slides/
-	@"$$PY" tools/slides.py $(SLIDES)
+slides: setup  ## make the slide decks, and a PDF of each, in build/slides/ (FORMAT=pptx: for PowerPoint)
+	@"$$PY" tools/slides.py --format=$(FORMAT) $(SLIDES)
 
 student: setup  ## copy the notebooks without solutions and outputs to build/student/
 	@"$$PY" tools/student.py $(NOTEBOOKS)

@@ -15,7 +15,7 @@ from locks import Busy, locked
 
 BUILD = Path(__file__).parent.parent / "build"
 DECKS = Path(__file__).parent.parent / "slides"
-WRITTEN = ".written.json"  # the digest of each notebook as the tools wrote it; two while it is being written
+WRITTEN = ".written.json"  # the digest of each notebook and .pptx as the tools wrote it; two while it is being written
 FINISHED = ".finished.json"  # of what each notebook was executed, see finished.py
 LOCK = ".lock"  # held while one of these is changed
 TEMPORARY = ".new-"  # how a file's name begins until it is whole
@@ -42,13 +42,13 @@ def usable(build: Path = BUILD) -> Path:
         return other
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all. An OSError names it: a full disk's would not."""
     new = None
     try:
         handle, new = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(new, 0o644)
         os.replace(new, path)
         new = None
@@ -80,14 +80,15 @@ def read_record(record: str, build: Path) -> dict[str, str]:
 
 
 def edited(build: Path = BUILD) -> list[Path]:
-    """Return the notebooks in build/ and its folders that somebody changed, or put there, since the tools wrote it."""
+    """Return the notebooks and .pptx files in build/ that somebody changed, or put there, since the tools wrote it."""
     record = read_record(WRITTEN, build)
-    notebooks = (p for p in sorted(build.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts)
-    return [p for p in notebooks if digest(p) not in record.get(p.relative_to(build).as_posix(), "").split()]
+    files = sorted([*build.rglob("*.ipynb"), *build.rglob("*.pptx")])
+    files = [p for p in files if ".ipynb_checkpoints" not in p.parts]
+    return [p for p in files if digest(p) not in record.get(p.relative_to(build).as_posix(), "").split()]
 
 
-def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
-    """Write a notebook into build/ and return its path; an edited one of that name is renamed, not lost.
+def put(name: str, content: str | bytes, build: Path = BUILD) -> Path:
+    """Write a file that people edit into build/ and return its path; an edited one of that name is renamed, not lost.
 
     The name may have a folder in it: "student/02_batch_norm_from_scratch.ipynb".
     """
@@ -96,19 +97,20 @@ def put_notebook(name: str, text: str, build: Path = BUILD) -> Path:
     ours = read_record(WRITTEN, build).get(name, "")
     if target.exists() and digest(target) not in ours.split():
         stem, number = f"{target.stem}.mine-{time.strftime('%Y%m%d-%H%M%S')}", 1
-        while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}.ipynb")).exists():
+        while (mine := target.with_name(f"{stem}{'' if number == 1 else f'-{number}'}{target.suffix}")).exists():
             number += 1
         target.rename(mine)
         print(f"{name} in build/ was edited: your version is now {mine.name}", file=sys.stderr)
-    new = hashlib.sha256(text.encode()).hexdigest()
+    content = content.encode() if isinstance(content, str) else content
+    new = hashlib.sha256(content).hexdigest()
     add(WRITTEN, name, f"{ours} {new}", build)  # if this is interrupted, either may be there, and is ours
-    write(target, text)
+    write(target, content)
     add(WRITTEN, name, new, build)
     return target
 
 
 def not_ours(build: Path = BUILD) -> list[Path]:
-    """Return the files in build/ that are not as the tools wrote them: edited notebooks, and what they never write."""
+    """Return the files in build/ that are not as the tools wrote them: edited ones, and what they never write."""
     ours = {
         build / WRITTEN,
         build / FINISHED,

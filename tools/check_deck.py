@@ -4,9 +4,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Request
 
-from deck_cells import HEIGHT, WIDTH
-
-FOOT = 46  # pixels at a slide's lower edge that belong to the course's title and the page number
+WIDTH, HEIGHT = 1280, 720  # pixels of a slide, as in slides/deck.yaml
+FOOT = 46  # pixels at a slide's lower edge that belong to the page number
 SMALL_FIGURE = 320  # pixels: a figure drawn narrower than this cannot be read in a room
 SMALL_LETTERS = 14.5  # pixels
 
@@ -18,21 +17,21 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
   for (const [n, slide] of slides.entries()) {
     Reveal.slide(n);
     slide.querySelectorAll(".fragment").forEach(e => e.classList.add("visible"));
+    await Promise.all([...slide.querySelectorAll("img")].map(e => e.decode().catch(() => {})));
     await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
     const scale = Reveal.getScale(), at = slide.getBoundingClientRect();
     const title = words(slide.querySelector("h1, h2"));
     const say = (what, e) => faults.push(`slide ${n + 1} (${title}): ${what}: ${words(e)}`);
-    const footer = slide.querySelector("footer");
-    if (!footer?.innerText.trim().endsWith(`${n + 1} / ${slides.length}`)) say("no page number", slide);
+    const number = document.querySelector(".slide-number")?.innerText.replace(/\s/g, "");
+    if (number !== `${n + 1}/${slides.length}`) say("no page number", slide);
 
     for (const e of slide.querySelectorAll("*")) {
-      if (e.closest("aside.notes, svg, mjx-assistive-mml") || e === footer) continue;
+      if (e.closest("aside.notes, svg, mjx-assistive-mml")) continue;
       const box = e.getBoundingClientRect();
       if (!box.width || !box.height) continue;
       const [left, right] = [box.left - at.left, box.right - at.left].map(v => v / scale);
       const [top, bottom] = [box.top - at.top, box.bottom - at.top].map(v => v / scale);
-      const lowest = e.closest("footer") ? height : height - foot;
-      if (left < -1 || top < -1 || right > width + 1 || bottom > lowest + 1)
+      if (left < -1 || top < -1 || right > width + 1 || bottom > height - foot + 1)
         say(`outside the slide (${[left, top, right, bottom].map(Math.round)})`, e);
       const hidden = e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2;
       if (hidden && e.clientWidth && e.tagName !== "IMG" && !inline(e) && !e.closest("mjx-container"))
@@ -95,6 +94,7 @@ def check(browser: Browser, deck: Path) -> tuple[int, list[str]]:
     try:
         page.goto(here)
         page.wait_for_function("window.Reveal && Reveal.isReady()")
+        page.evaluate("MathJax.startup.promise")
         slides, seen = page.evaluate(LOOK, [WIDTH, HEIGHT, FOOT, SMALL_FIGURE, SMALL_LETTERS])
     finally:
         page.close()

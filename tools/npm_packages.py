@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def read(package: str, member: str, folder: Path = FOLDER, retries: int = 2) -> 
     """
     with tarfile.open(fetch(package, folder, retries)) as archive:
         return archive.extractfile(f"package/{member}").read().decode()
+
+
+def unpack(package: str, folder: Path = FOLDER) -> Path:
+    """Return the folder of a package's files, unpacked beside its archive; raise as `read` does."""
+    target = folder / package
+    if not target.exists():
+        archive = fetch(package, folder)
+        with tempfile.TemporaryDirectory(dir=folder) as new, tarfile.open(archive) as files:
+            files.extractall(Path(new) / package, filter="data")
+            with suppress(OSError):  # another process was quicker
+                (Path(new) / package).rename(target)
+    return target
 
 
 def script_text(script: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from build_folder import BUILD, edited, put_notebook
+from build_folder import BUILD, edited, put
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
         if folder / name in kept:
             print(f"{name} was edited: left as it is. Rename it, and call again for a clean copy.", file=sys.stderr)
         else:
-            put_notebook(f"student/{name}", nbformat.writes(copy) + "\n", options.build)
+            put(f"student/{name}", nbformat.writes(copy) + "\n", options.build)
     data = options.build / "data"  # d2l looks for the data in the folder beside the notebooks'
     if not data.exists():
         try:

@@ -109,7 +109,7 @@ def test_build_is_not_removed_under_a_run(tmp_path, build):
 
 def test_two_tools_that_record_at_once_lose_nothing(build):
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: build_folder.put_notebook(f"{n}.ipynb", "ours", build), range(40)))
+        list(pool.map(lambda n: build_folder.put(f"{n}.ipynb", "ours", build), range(40)))
     assert build_folder.edited() == []
 
 

@@ -1,26 +1,30 @@
-"""The decks: what their scripts may say, and what a room would see of them in a browser, without a network."""
+"""The decks: what their Markdown may say, and what a room would see of them in a browser, without a network."""
 
+import base64
+import io
 import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from zipfile import ZipFile
 
 import nbformat
+import panflute as pf
+import pypandoc
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+import cell_filter
 import check_deck
-import deck_cells
 import npm_packages
 import slides
-from deck import DeckError, parse
-from deck_cells import assemble
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
-each_deck = pytest.mark.parametrize("name", SCRIPTS)
+DECKS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
+QUIZ = "11_errata_of_the_notes"  # shorter, and of verdicts alone
+each_deck = pytest.mark.parametrize("name", DECKS)
 
 
 def notebook_of(name):
@@ -34,61 +38,62 @@ def make_deck(tmp_path_factory) -> Callable[[str], Path]:
 
     def make(name):
         if not (folder / f"{name}.html").exists():
-            slides.make([SCRIPTS[name]], folder)
+            slides.make(DECKS[name], folder / f"{name}.html")
         return folder / f"{name}.html"
 
     return make
 
 
-# What the scripts say.
+# What the decks say.
 
 
-WITHOUT_A_DECK = {"11_errata_of_the_notes"}  # an appendix, to look things up in: nobody lectures through 17 errata
+def slides_of(name):
+    """The Markdown of a deck's slides, the front matter first."""
+    return re.split(r"^(?=## )", DECKS[name].read_text(), flags=re.M)
 
 
 def test_every_notebook_has_a_deck():
-    notebooks = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-    assert list(SCRIPTS) == [name for name in notebooks if name not in WITHOUT_A_DECK]
-    assert set(notebooks) >= WITHOUT_A_DECK
+    assert list(DECKS) == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 
 
 @each_deck
 def test_a_deck_has_15_to_40_slides_and_notes_for_the_speaker(name):
-    made = parse(SCRIPTS[name])
-    assert 15 <= len(made) <= 40
-    assert sum(bool(s.notes) for s in made) >= len(made) / 2
-    for first, second in zip(made, made[1:], strict=False):
-        assert first.notes or second.notes, f"neither {first.title!r} nor {second.title!r} has notes"
-    assert all(s.minutes > 0 for s in made if s.notes)
-    assert 20 <= sum(s.minutes for s in made) <= 90
+    made = slides_of(name)
+    _, number, minutes = slides.outline(DECKS[name])
+    assert number == len(made)
+    assert (10 if name == QUIZ else 15) <= number <= 40
+    noted = ["\nnotes: |" in made[0], *("::: {.notes minutes=" in slide for slide in made[1:])]
+    assert sum(noted) >= number / 2
+    for first, second, slide in zip(noted, noted[1:], made, strict=False):
+        assert first or second, f"neither this slide nor the next has notes: {slide.splitlines()[0]}"
+    assert "::: notes" not in DECKS[name].read_text()  # without minutes
+    assert 20 <= minutes <= 90
 
 
 def test_the_readme_says_how_long_the_decks_are():
-    lengths = [len(parse(path)) for path in SCRIPTS.values()]
+    outlines = [slides.outline(path) for path in DECKS.values()]
+    lengths, minutes = [n for _, n, _ in outlines], [m for _, _, m in outlines]
     assert f"decks of {min(lengths)} to {max(lengths)} slides" in (ROOT / "README.md").read_text()
-    minutes = [sum(s.minutes for s in parse(path)) for path in SCRIPTS.values()]
     assert 25 <= min(minutes) <= max(minutes) <= 70  # "half an hour to 70 minutes each"
 
 
 @each_deck
 def test_a_prediction_comes_before_its_result(name):
-    asked = [s for s in parse(SCRIPTS[name]) if "**Predict:**" in "\n".join(line for _, line, _ in s.body)]
+    asked = [slide for slide in slides_of(name) if "**Predict:**" in slide]
     assert len(asked) >= 3
     for slide in asked:
-        lines = [line for _, line, _ in slide.body]
-        question = next(n for n, line in enumerate(lines) if "**Predict:**" in line)
-        shown = [n for n, line in enumerate(lines) if line.startswith(("{{ output", "{{ verdict"))]
-        pauses = [n for n, line in enumerate(lines) if line == ". . ."]
-        assert any(p > question for p in pauses), slide.title
-        assert not any(n > question and n < min(p for p in pauses if p > question) for n in shown), slide.title
+        question = slide.index("**Predict:**")
+        shown = [m.start() for m in re.finditer(r"^::: \{\.cell .*show=(output|verdict)", slide, flags=re.M)]
+        pauses = [m.start() for m in re.finditer(r"^\. \. \.$", slide, flags=re.M) if m.start() > question]
+        assert pauses, slide
+        assert not any(question < n < min(pauses) for n in shown), slide
 
 
 @each_deck
 def test_every_verdict_of_the_notebook_is_in_its_deck(name):
-    script = SCRIPTS[name].read_text()
     for cell in notebook_of(name).cells:
         if cell.cell_type == "code" and re.search(r"^verdict\(", cell.source, flags=re.M):
-            assert f"{{{{ verdict {cell.id} }}}}" in script, cell.id
+            assert f"::: {{.cell #{cell.id} show=verdict" in DECKS[name].read_text(), cell.id
 
 
 def numbers(text):
@@ -103,8 +108,8 @@ def test_no_number_is_typed_that_the_notebook_does_not_have(name):
         known.append(cell.source.replace("_", ""))
         for output in cell.get("outputs", []):
             known += [output.get("text", ""), *(output.get("data", {}).get(k, "") for k in ("text/plain", "text/html"))]
-    script = re.sub(r"^::: notes .*", "", SCRIPTS[name].read_text(), flags=re.M)
-    unknown = numbers(script) - numbers("\n".join(known))
+    said = re.sub(r"\bminutes(=|: )[\d.]+", "", DECKS[name].read_text())
+    unknown = numbers(said) - numbers("\n".join(known))
     assert not unknown
 
 
@@ -112,145 +117,189 @@ def test_numbers():
     assert numbers("of 10,000 images 0.25 and 12, x1024, 2015).") == {"10000", "0.25", "2015"}
 
 
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        ("words\n# T\n", "line 1: text before the first title"),
-        ("## T\n", "line 1: the first title, and no other, begins with"),
-        ("# T\n# U\n", "line 2: the first title, and no other, begins with"),
-        ("# T\n::: notes\nhi\n:::\n", "line 2: notes begin with"),
-        ("# T\n::: notes 2 min\nhi\n", "the notes of 'T' have no end"),
-        ("# T\n{{ code no-such }}\n", "line 2: the notebook has no code cell with the id 'no-such'"),
-        ("# T\n{{ code sums from 'b =' to 'x' }}\n", "line 2: no line of the cell contains 'x'"),
-        ("# T\n{{ code sums until 'x' }}\n", "line 2: after the id may stand"),
-        ("# T\n{{ code sums from 'x }}\n", "line 2: No closing quotation"),
-        ("# T\n{{ output sums letters big }}\n", "line 2: could not convert string to float: 'big'"),
-        ("# T\n{{ columns wide }}\n", "line 2: could not convert string to float: 'wide'"),
-        ("# T\n{{ output quiet }}\n", "line 2: the cell 'quiet' has no stored output"),
-        ("# T\n{{ code answer }}\n", "line 2: 'answer' is a cell for the notebook alone"),
-        ("# T\n{{ picture sums }}\n", "line 2: 'picture sums' is none of"),
-        ("# T\n{{ column }}\n", "line 2: 'column' is none of"),
-        ("# T\n{{ columns 1:1 }}\n{{ column }}\n{{ column }}\n", "line 4: 'column' is none of"),
-        ("# T\n{{ end columns }}\n", "line 2: 'end columns' is none of"),
-        ("# T\n{{ columns 0 }}\n", "line 2: a number above 0 and below 1000 was expected, not '0'"),
-        ("# T\n{{ output sums letters -3 }}\n", "line 2: a number above 0 and below 1000 was expected, not '-3'"),
-        ("# T\n{{ output table from 'a' }}\n", "line 2: only printed lines and code can be cut"),
-        ("# T\n{{ code setup }}\n", "line 2: 'setup' is a cell for the notebook alone"),
-        ("# T\n{{code sums}}\n", "line 2: '{{code sums}}' must be a line of its own"),
-        ("# T\n- {{ output sums }}\n", "line 2: '- {{ output sums }}' must be a line of its own"),
-        ("# T\n  . . .\n", "line 2: '  . . .' must be a line of its own"),
-        ("# T\n::: notes 2.5.1 min\nhi\n:::\n", "line 2: notes begin with"),
-        ("# T\n ::: notes 2 min\nhi\n:::\n", "line 2: notes begin with"),
-        ("# T\n::: notes 1 min\na\n:::\n::: notes 2 min\nb\n:::\n", "line 5: the slide 'T' has notes already"),
-        ("# T\n##U\n", "line 2: a title is"),
-        ("# T\n## \n", "line 2: a title is"),
-        ("# T\n```python\n## U\n", "a code block that begins with ``` has no end"),
-        ("\n", "no slide"),
-    ],
-)
-def test_a_mistake_in_a_script_is_named_with_its_line(script, message, tmp_path):
-    path = tmp_path / "05_t.md"
-    path.write_text(script)
-    with pytest.raises(DeckError) as error:
-        assemble(parse(path), tiny_notebook(), path.name)
-    assert str(error.value).startswith("05_t.md")
-    assert message in str(error.value)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 x 1
 
 
-TABLE = "<table><tr><td>(2, 3, 4)</td></tr></table>"
+def shows(data, **metadata):
+    return new_output("display_data", data=data, metadata=metadata)
 
 
-def tiny_notebook(*outputs):
-    printed = new_output("stream", name="stdout", text="one\ntwo\nthree\n")
-    cells = [
-        new_code_cell("a = 1\nif a:\n    b = 2\n    c = 3", id="sums", outputs=[printed, *outputs]),
+def claim(verdict):
+    rows = {"Claim": "it is 1", "Run": "it is 2", "Verdict": verdict}
+    return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items()) + "</table>"
+
+
+OUTPUTS = {
+    "table": shows({"text/html": "<table><tr><td>(2, 3, 4)</td></tr></table>"}),
+    "svg": shows({"image/svg+xml": "<svg></svg>"}),
+    "dot": shows({"image/png": PIXEL}, **{"image/png": {"alt": "a dot"}}),
+    "no-alt": shows({"image/png": PIXEL}),
+    "value": new_output("execute_result", data={"text/plain": "42"}, execution_count=1),
+    "words": shows({"text/markdown": "so *it* is"}),
+    "wrong": shows({"text/html": claim("Wrong. So.")}),
+    "right": shows({"text/html": claim("Right. So.")}),
+    "depends": shows({"text/html": claim("It depends. So.")}),
+}
+NOTEBOOK = new_notebook(
+    cells=[
+        new_code_cell(
+            "a = 1\nif a:\n    b = 2\n    c = 3",
+            id="sums",
+            outputs=[new_output("stream", name="stdout", text="one\ntwo\nthree\n")],
+        ),
         new_code_cell("a = 1", id="quiet"),
+        new_code_cell("x = " + "1 + " * 20 + "1", id="long"),
         new_code_cell("a = 42", id="answer", metadata={"tags": ["solution"]}),
         new_code_cell("import torch", id="setup"),
-        new_code_cell("table", id="table", outputs=[new_output("display_data", data={"text/html": TABLE})]),
+        *(new_code_cell("show", id=name, outputs=[output]) for name, output in OUTPUTS.items()),
     ]
-    language = {"language_info": {"name": "python"}}
-    return new_notebook(cells=cells, metadata=language)
+)
 
 
-def write_script(folder, body):
-    path = folder / "05_tiny.md"
-    path.write_text(f"# Tiny\n\n## Second\n\n{body}\n\n::: notes 3 min\nSay *hello*.\n:::\n")
+def write_deck(folder, body, title="Tiny"):
+    """Write a deck, and its notebook; return the deck's path."""
+    notebook, path = folder / "05_tiny.ipynb", folder / "05_tiny.md"
+    nbformat.write(NOTEBOOK, notebook)
+    front = f"---\ntitle: {title}\nnotebook: {notebook}\nminutes: 1\nnotes: Begin.\n---\n\n"
+    path.write_text(f"{front}## Second\n\n{body}\n\n::: {{.notes minutes=3}}\nSay *hello*.\n:::\n")
     return path
 
 
-def tiny_deck(folder, body, notebook=None):
-    path = write_script(folder, body)
-    made = folder / "05_tiny.html"
-    made.write_text(slides.page(parse(path), notebook or tiny_notebook(), path.name))
-    return made
+def filtered(folder, body, kind="revealjs"):
+    """The deck as the filter leaves it."""
+    doc = pf.load(io.StringIO(pypandoc.convert_file(write_deck(folder, body), "json")))
+    doc.format = kind
+    return cell_filter.put_cells(doc)
 
 
-def test_a_deck_has_what_its_script_asks_for(tmp_path, packages):
-    body = (
-        "Text $x^2$.\n\n{{ columns 3:2 }}\n{{ code sums from 'b =' to 'c =' }}\n{{ column }}\n. . .\n"
-        "{{ output sums }}\n{{ end columns }}\n\n. . .\n\nlast"
-    )
-    page = BeautifulSoup(tiny_deck(tmp_path, body).read_text(), "html.parser")
-    first, second = page.select(".slides > section")
-    assert first.h1.text == "Tiny"
-    assert second.h2.text == "Second"
-    assert second.select_one(".code pre").text.strip() == "b = 2\nc = 3"  # the indentation is gone
-    assert "3fr" in second.select_one(".columns")["style"]
-    assert second.select_one(".column .fragment .output pre").text == "one\ntwo\nthree"
-    assert [f.text.strip() for f in second.select("section > .fragment")] == ["last"]
-    assert " ".join(second.select_one("aside.notes").text.split()) == "3 min, to minute 3 of 3 Say hello."
-    assert second.footer.text == "d2lnorm · 05 Tiny2 / 2"
-    assert "<script src" not in str(page)
-    assert not page.select("link, iframe")
+def html(folder, body):
+    """The second slide as HTML."""
+    text = io.StringIO()
+    pf.dump(filtered(folder, body), text)
+    page = pypandoc.convert_text(text.getvalue(), "revealjs", "json", ["--slide-level=2"])
+    return BeautifulSoup(page, "html.parser").section
 
 
-def test_code_in_a_script_is_left_as_it_is(tmp_path, packages):
-    code = "# not a title\n## nor this\n. . .\n{{ code nosuch }}\n::: notes"
-    page = BeautifulSoup(tiny_deck(tmp_path, f"~~~text\n{code}\n~~~").read_text(), "html.parser")
-    _, second = page.select(".slides > section")
-    assert second.select_one(".text pre").text.strip() == code
-
-
-def test_a_shape_in_a_table_is_never_broken_over_two_lines(tmp_path, packages):
-    page = BeautifulSoup(tiny_deck(tmp_path, "{{ output table letters 18 }}").read_text(), "html.parser")
-    assert page.td.text == "(2,\xa03,\xa04)"
-    assert page.select_one(".output.sized")["style"] == "font-size: 18.0px"
-
-
-def test_letters_are_as_large_as_their_column_allows(tmp_path, packages):
-    long = tiny_notebook()
-    long.cells[1].source = "x = " + "1 + " * 15 + "1"
-    body = "{{ columns }}\n{{ code quiet }}\n{{ end columns }}\n{{ code quiet }}\n{{ code sums }}"
-    page = BeautifulSoup(tiny_deck(tmp_path, body, long).read_text(), "html.parser")
-    narrow, wide, short = (float(c["style"].removeprefix("font-size: ")[:-2]) for c in page.select(".code"))
-    assert deck_cells.SMALLEST == narrow < wide <= short == deck_cells.LARGEST
-
-
-def test_a_title_is_plain_where_marks_would_show(tmp_path, packages):
-    path = tmp_path / "05_tiny.md"
-    path.write_text("# The `a<b` of $x$\n")
-    page = BeautifulSoup(slides.page(parse(path), tiny_notebook(), path.name), "html.parser")
-    assert page.title.text == "The a<b of x · d2lnorm"
-    assert page.footer.span.text == "d2lnorm · 05 The a<b of x"
+def cell(name, what="output", more=""):
+    return f"::: {{.cell #{name} show={what} {more}}}\n:::\n"
 
 
 @pytest.mark.parametrize(
-    ("word", "kind"), [("Wrong.", "verdict wrong"), ("Right.", "verdict"), ("It depends.", "verdict")]
+    ("body", "message"),
+    [
+        (cell("no-such"), "cell 'no-such': the notebook has no code cell with this id"),
+        (cell("sums", "code", 'from="b =" to="x"'), "cell 'sums': no line of it contains 'x'"),
+        (cell("sums", "code", 'from="x"'), "no line of it contains 'x'"),
+        (cell("sums", "code", "until=x"), "show=code, output or verdict was expected"),
+        (cell("sums", "picture"), "show=code, output or verdict was expected"),
+        (cell("sums", "output", "letters=big"), "could not convert string to float: 'big'"),
+        (cell("sums", "output", "letters=0"), "letters of 0 pixels"),
+        (cell("sums", "output", "lines=many"), "invalid literal for int() with base 10: 'many'"),
+        (cell("quiet"), "it has no stored output"),
+        (cell("answer", "code"), "it is a cell for the notebook alone (solution)"),
+        (cell("setup", "code"), "it is a cell for the notebook alone (setup)"),
+        (cell("table", "output", "from=a"), "only code and printed lines can be cut"),
+        (cell("sums", "output", 'to=" 3"'), "slide 'Second': Pandoc does not understand '::: {.cell #sums"),
+        ("::: {.cel #sums show=code}\n:::", "slide 'Second': nothing stands in ::: cel"),
+        (". . . {{ code sums }}", "slide 'Second': Pandoc does not understand '. . . {{ code sums }}'"),
+    ],
 )
-def test_a_wrong_claim_has_another_colour(word, kind, tmp_path, packages):
-    nb = tiny_notebook()
-    nb.cells[4].outputs[0].data["text/html"] = f"<table><tr><td>{word} So.</td></tr></table>"
-    page = BeautifulSoup(tiny_deck(tmp_path, "{{ verdict table }}", nb).read_text(), "html.parser")
-    assert page.select_one(".output")["class"] == ["output", *kind.split()]
+def test_a_mistake_in_a_deck_is_named_with_its_slide_and_cell(body, message, tmp_path):
+    with pytest.raises(ValueError, match=r"^slide 'Second'") as error:
+        filtered(tmp_path, body)
+    assert message in str(error.value)
 
 
-def test_a_verdict_appears_line_by_line(tmp_path, packages):
-    table = "<table><tr><th>Claim</th></tr><tr><th>Run</th></tr><tr><th>Verdict</th></tr></table>"
-    nb = tiny_notebook(new_output("display_data", data={"text/html": table, "text/plain": "Claim"}))
-    nb.cells[0].outputs.pop(0)
-    page = BeautifulSoup(tiny_deck(tmp_path, "{{ verdict sums }}", nb).read_text(), "html.parser")
-    assert [row.get("class") for row in page.select(".verdict tr")] == [None, ["fragment"], ["fragment"]]
+def test_make_slides_says_what_the_filter_and_pandoc_say(tmp_path, packages):
+    with pytest.raises(slides.DeckError, match=r"05_tiny.md: slide 'Second', cell 'no': the notebook has no code cell"):
+        slides.make(write_deck(tmp_path, cell("no")), tmp_path / "deck.html")
+    with pytest.raises(slides.DeckError, match=r"(?s)05_tiny.md: .*nowhere.png"):
+        slides.make(write_deck(tmp_path, "![a picture](nowhere.png)"), tmp_path / "deck.html")
+    with pytest.raises(slides.DeckError, match=r"(?s)05_tiny.md: .*unclosed"):
+        slides.make(write_deck(tmp_path, "::: {.column width=50%}\nhi"), tmp_path / "deck.html")
+    lost = write_deck(tmp_path, "hello")
+    lost.write_text(lost.read_text().replace("05_tiny.ipynb", "lost.ipynb"))
+    with pytest.raises(slides.DeckError, match=r"was expected to name a notebook, not '.*lost.ipynb'"):
+        slides.make(lost, tmp_path / "deck.html")
+    assert [path.name for path in tmp_path.iterdir() if "deck" in path.name] == []
+
+
+def test_a_deck_has_what_it_asks_for(tmp_path):
+    code = cell("sums", "code", 'from="b =" to="c ="')
+    body = f"""Text $x^2$.
+
+:::: columns
+::: {{.column width="60%"}}
+{code}:::
+::: {{.column width="40%"}}
+. . .
+
+{cell("sums")}:::
+::::
+
+. . .
+
+last"""
+    slide = html(tmp_path, body)
+    assert slide.p.text == r"Text \(x^2\)."
+    assert slide.select_one(".code pre").text == "b = 2\nc = 3"  # the indentation is gone
+    assert slide.select_one(".column .fragment .output pre").text == "one\ntwo\nthree"
+    assert [f.p.text for f in slide.find_all("div", "fragment", recursive=False)] == ["last"]
+    assert " ".join(slide.select_one("aside.notes").text.split()) == "3 min, to minute 4 of 4 Say hello."
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ("from=two", "two\nthree"),
+        ("to=two", "one\ntwo"),
+        ("from=two lines=1", "two"),
+        ("lines=2", "one\ntwo"),
+        ("from=two to=two", "two"),
+    ],
+)
+def test_lines_can_be_cut(options, left, tmp_path):
+    assert html(tmp_path, cell("sums", "output", options)).pre.text == left
+
+
+def test_the_title_slide_s_notes_are_where_reveal_looks_for_them(tmp_path):
+    doc = filtered(tmp_path, "hello")
+    assert doc.get_metadata("title-slide-attributes") == {"data-notes": "1 min, to minute 1 of 4. Begin."}
+
+
+def test_code_in_a_deck_is_left_as_it_is(tmp_path):
+    code = "# not a title\n## nor this\n. . .\n::: {.cell #no-such}\n::: notes"
+    assert html(tmp_path, f"~~~text\n{code}\n~~~").pre.text == code
+
+
+def test_each_kind_of_output_is_shown(tmp_path):
+    assert html(tmp_path, cell("value")).pre.text == "42"
+    assert html(tmp_path, cell("words")).em.text == "it"
+    dot = html(tmp_path, cell("dot")).img
+    assert dot["alt"] == "a dot"
+    assert base64.b64decode(dot["data-src"].split(",")[1]).startswith(b"\x89PNG")
+
+
+def test_a_shape_in_a_table_is_never_broken_over_two_lines(tmp_path):
+    slide = html(tmp_path, cell("table", "output", "letters=18"))
+    assert slide.td.text == "(2,\xa03,\xa04)"
+    assert slide.select_one(".output.sized")["style"] == "font-size: 18px"
+
+
+def test_letters_are_as_large_as_their_column_allows(tmp_path):
+    narrow = f':::: columns\n::: {{.column width="50%"}}\n{cell("long", "code")}:::\n::::\n\n'
+    slide = html(tmp_path, narrow + cell("long", "code") + "\n" + cell("sums", "code"))
+    small, wide, short = (
+        float(c["style"].removeprefix("font-size: ")[:-2]) for c in slide.select(".sourceCode[style]")
+    )
+    assert cell_filter.SMALLEST == small < wide < short == cell_filter.LARGEST
+
+
+@pytest.mark.parametrize(("name", "kind"), [("wrong", ["wrong"]), ("right", []), ("depends", [])])
+def test_a_verdict_appears_line_by_line_and_a_wrong_claim_has_another_colour(name, kind, tmp_path):
+    output = html(tmp_path, cell(name, "verdict")).select_one(".output")
+    assert output["class"] == ["output", "verdict", *kind]
+    assert ["fragment" in row.get("class", []) for row in output.select("tr")] == [False, True, True]
 
 
 # What a room sees.
@@ -261,12 +310,12 @@ def test_nothing_is_cut_off_unrendered_or_fetched(name, browser, packages, make_
     number, faults = check_deck.check(browser, make_deck(name))
     tell(f"{name}: {number} slides checked, {len(faults)} faults")
     assert faults == []
-    assert number == len(parse(SCRIPTS[name]))
+    assert number == slides.outline(DECKS[name])[1]
 
 
 OFF_THE_PAGE = """() => [...document.querySelectorAll(".pdf-page")].flatMap(page => {
   const paper = page.getBoundingClientRect();
-  return [...page.querySelectorAll("section *:not(aside.notes, aside.notes *)")].filter(e => {
+  return [...page.querySelectorAll("section *:not(aside.notes, aside.notes *, svg *)")].filter(e => {
     const box = e.getBoundingClientRect();  // 40 pixels of margin at the sides, but for the foot's lines
     return box.width && box.height && (box.left < paper.left + 40 || box.right > paper.right - 40
       || box.top < paper.top + 20 || box.bottom > paper.bottom - 10);
@@ -279,74 +328,71 @@ def test_the_pdf_has_a_page_for_each_slide(name, browser, packages, make_deck):
     made = make_deck(name)
     slides.pdf(browser, made)
     tab = browser.new_page()
-    tab.goto(f"{made.as_uri()}?print-pdf")
+    tab.goto(made.as_uri() + slides.PDF)
     tab.wait_for_function("document.querySelector('.pdf-page')")
     tab.wait_for_timeout(200)
     assert tab.evaluate(OFF_THE_PAGE) == []
     tab.close()
     pages = re.findall(rb"/Type\s*/Page\b", made.with_suffix(".pdf").read_bytes())
-    assert len(pages) == len(parse(SCRIPTS[name]))
+    assert len(pages) == slides.outline(DECKS[name])[1]
 
 
 LONG = "\n".join(f"- line {n}" for n in range(30))
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # 1 x 1
+FAULTS = [  # what stands on a slide, and what the check says of it
+    (LONG, "outside the slide"),
+    ("x" * 120, "cut off"),
+    (f"```\n{'wide ' * 60}\n```", "cut off"),
+    ('<div style="height: 50px; overflow: hidden">' + "word " * 300 + "</div>", "cut off"),
+    (r"$\nosuch{x}$", "formula not rendered"),
+    (r"It costs \$5 and $x", "formula not rendered"),
+    ('<p style="font-size: 9px">small print</p>', "letters too small"),
+    ('<p>fine <span style="font-size: 9px">small</span> fine</p>', "letters too small"),
+    ('<p style="margin-left: -200px">gone</p>', "outside the slide"),
+    ('<p style="margin-top: -200px">gone</p>', "outside the slide"),
+    ('<div style="width: 1300px; height: 9px; background: red">.</div>', "outside the slide"),
+    ('<p style="position: absolute; bottom: 30px">too low</p>', "outside the slide"),
+    ('<p>one</p><p style="margin: -44px 0 0">two</p>', 'lies on "'),
+    ('<p style="position: absolute; top: 50px; margin: 0">over the title</p>', 'lies on "'),
+    (cell("svg"), "an output that shows nothing"),
+    (cell("no-alt"), "an image without alt text"),
+    (f"![](data:image/png;base64,{PIXEL})", "an image without alt text"),
+    (f'<img src="data:image/png;base64,{PIXEL}" alt="a dot" style="width: 90px">', "90 pixels wide"),
+    (cell("dot"), None),
+    ("all is well: $x$ `a` {{", None),
+]
 
 
-def figure(**metadata):
-    data = {"image/png": PIXEL, "text/plain": "Figure"}
-    return tiny_notebook(new_output("display_data", data=data, metadata={"image/png": metadata}))
+def test_the_check_sees_each_fault(tmp_path, browser, packages):
+    bodies = [body for body, _ in FAULTS]
+    deck = slides.make(write_deck(tmp_path, "\n\n## Next\n\n".join(bodies)), tmp_path / "deck.html")
+    number, faults = check_deck.check(browser, deck)
+    assert number == 1 + len(FAULTS)
+    for slide, (body, expected) in enumerate(FAULTS, 2):
+        seen = [fault for fault in faults if fault.startswith(f"slide {slide} (")]
+        assert any(expected in fault for fault in seen) if expected else not seen, (body, seen)
+    assert all(fault.startswith("slide ") for fault in faults)
 
 
-def only_svg():
-    nb = tiny_notebook()
-    nb.cells[4].outputs = [new_output("display_data", data={"image/svg+xml": "<svg></svg>"})]
-    return nb
-
-
-@pytest.mark.parametrize(
-    ("body", "notebook", "fault"),
-    [
-        (LONG, None, "outside the slide"),
-        ("x" * 120, None, "cut off"),
-        (f"```\n{'wide ' * 60}\n```", None, "cut off"),
-        ('<div style="height: 50px; overflow: hidden">' + "word " * 300 + "</div>", None, "cut off"),
-        (r"$\nosuch{x}$", None, "formula not rendered"),
-        ("It costs <span>\\$5 and \\\\(x</span>", None, "formula not rendered"),
-        ('<p style="font-size: 9px">small print</p>', None, "letters too small"),
-        ('<p>fine <span style="font-size: 9px">small</span> fine</p>', None, "letters too small"),
-        ('<p style="margin-left: -200px">gone</p>', None, "outside the slide"),
-        ('<p style="margin-top: -200px">gone</p>', None, "outside the slide"),
-        ('<div style="width: 1300px; height: 9px; background: red"></div>', None, "outside the slide"),
-        ('<p style="position: absolute; bottom: 30px">too low</p>', None, "outside the slide"),
-        ('<p>one</p><p style="margin: -44px 0 0">two</p>', None, 'lies on "'),
-        ('<p style="position: absolute; top: 50px; margin: 0">over the title</p>', None, 'lies on "'),
-        (
-            "<script>setTimeout(() => document.querySelectorAll('footer').forEach(e => e.remove()))</script>",
-            None,
-            "no page",
-        ),
-        ("{{ output table }}", only_svg(), "an output that shows nothing"),
-        ("{{ output sums }}", figure(), "an image without alt text"),
-        (f"![](data:image/png;base64,{PIXEL})", None, "an image without alt text"),
-        ("{{ output sums }}", figure(alt="a dot"), None),
-        ('<img src="data:image/png;base64,' + PIXEL + '" alt="a dot" style="width: 90px">', None, "90 pixels wide"),
-        ('<img src="http://127.0.0.1:9/x.png" alt="far away">', None, "a request leaves the file"),
-        ('<script>console.error("oh")</script>', None, "console: oh"),
-        ("<script>nosuch()</script>", None, "script error: nosuch is not defined"),
-        ("all is well: $x$ `a` {{", None, None),
-    ],
-)
-def test_the_check_sees_each_fault(body, notebook, fault, tmp_path, browser, packages):
-    number, faults = check_deck.check(browser, tiny_deck(tmp_path, body, notebook))
+def test_the_check_sees_what_is_wrong_with_a_whole_deck(tmp_path, browser, packages):
+    deck = slides.make(write_deck(tmp_path, "all is well"), tmp_path / "deck.html")
+    assert check_deck.check(browser, deck) == (2, [])
+    deck.write_text(
+        deck.read_text()
+        .replace("slideNumber: 'c/t'", "slideNumber: false")
+        .replace(
+            "<p>all is well</p>",
+            '<img src="http://127.0.0.1:9/x.png" alt="far away"><script>console.error("oh"); nosuch()</script>',
+        )
+    )
+    number, faults = check_deck.check(browser, deck)
     assert number == 2
-    if fault is None:
-        assert faults == []
-    else:
-        assert any(fault in f for f in faults), faults
+    for expected in ("a request leaves the file", "console: oh", "script error: nosuch is not defined"):
+        assert any(expected in fault for fault in faults), expected
+    assert sum("no page number" in fault for fault in faults) == 2
 
 
 def test_a_prediction_s_result_is_hidden_until_the_key_is_pressed(tmp_path, browser, packages):
-    made = tiny_deck(tmp_path, "> **Predict:** what?\n\n. . .\n\n{{ output sums }}")
+    made = slides.make(write_deck(tmp_path, f"> **Predict:** what?\n\n. . .\n\n{cell('sums')}"), tmp_path / "deck.html")
     page = browser.new_page(viewport={"width": 1280, "height": 720})
     page.goto(made.as_uri())
     page.wait_for_function("window.Reveal && Reveal.isReady()")
@@ -360,7 +406,7 @@ def test_a_prediction_s_result_is_hidden_until_the_key_is_pressed(tmp_path, brow
 
 
 def test_the_speaker_sees_notes_and_the_room_does_not(tmp_path, browser, packages):
-    made = tiny_deck(tmp_path, "words")
+    made = slides.make(write_deck(tmp_path, "words"), tmp_path / "deck.html")
     page = browser.new_page()
     page.goto(f"{made.as_uri()}#/1")
     page.wait_for_function("window.Reveal && Reveal.isReady()")
@@ -374,35 +420,34 @@ def test_the_speaker_sees_notes_and_the_room_does_not(tmp_path, browser, package
 
 
 def test_the_index_lists_every_deck_that_is_there(tmp_path):
-    decks = [tmp_path / f"{name}.html" for name in SCRIPTS][1:]
+    decks = [tmp_path / f"{name}.html" for name in DECKS][1:]
     for deck in decks:
         deck.touch()
     decks[0].with_suffix(".pdf").touch()
-    page = BeautifulSoup(slides.index(tmp_path), "html.parser")
+    slides.pandoc("-s", "-o", tmp_path / "index.html", text=slides.index(tmp_path))
+    page = BeautifulSoup((tmp_path / "index.html").read_text(), "html.parser")
+    assert page.title.text == "d2lnorm: slides"
     assert [a["href"] for a in page.select("td:first-child a")] == [deck.name for deck in decks]
     assert [a["href"] for a in page.select("a[href$=pdf]")] == [f"{decks[0].stem}.pdf"]
     counts = [int(row.select("td")[1].text) for row in page.select("tbody tr")]
-    assert counts == [len(parse(SCRIPTS[deck.stem])) for deck in decks]
+    assert counts == [len(slides_of(deck.stem)) for deck in decks]
+    assert not page.select("script, link[href^=http], img")
 
 
 def test_a_folder_with_another_index_is_left_as_it_is(tmp_path, capfd):
     (tmp_path / "index.html").write_text("my homepage")
-    assert slides.main([str(SCRIPTS["00_start_here"]), "--to", str(tmp_path)]) == 1
+    assert slides.main([str(DECKS["00_start_here"]), "--to", str(tmp_path)]) == 1
     assert "is not this course's" in capfd.readouterr().err
     assert [p.read_text() for p in tmp_path.iterdir()] == ["my homepage"]
 
 
 def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, monkeypatch, capfd):
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(tiny_notebook(), tmp_path / "notebooks" / "05_tiny.ipynb")
-    monkeypatch.setattr(slides, "ROOT", tmp_path)
     monkeypatch.setattr(slides, "chromium", lambda: nullcontext(browser))
-    (tmp_path / "slides").mkdir()
-    arguments = [str(write_script(tmp_path / "slides", "all is well")), "--to", str(tmp_path / "build")]
+    arguments = [str(write_deck(tmp_path, "all is well")), "--to", str(tmp_path / "build")]
     assert slides.main(arguments) == 0
-    assert "05_tiny: 2 slides, 3 minutes, HTML and PDF" in capfd.readouterr().out
+    assert "05_tiny: 2 slides, HTML and PDF" in capfd.readouterr().out
     assert sorted(p.name for p in (tmp_path / "build").iterdir()) == ["05_tiny.html", "05_tiny.pdf", "index.html"]
-    write_script(tmp_path / "slides", LONG)
+    write_deck(tmp_path, LONG)
     assert slides.main(arguments) == 1
     assert "05_tiny.html, slide 2 (Second): outside the slide" in capfd.readouterr().err
     with monkeypatch.context() as without_browser:
@@ -410,12 +455,27 @@ def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, m
         assert (tmp_path / "build" / "05_tiny.pdf").exists()
         assert slides.main(arguments) == 0
         assert not (tmp_path / "build" / "05_tiny.pdf").exists()  # it would show another state
-    write_script(tmp_path / "slides", "{{ code nosuch }}")
-    assert slides.main(arguments) == 1
-    assert "05_tiny.md, line 5: the notebook has no code cell" in capfd.readouterr().err
-    (tmp_path / "notebooks" / "05_tiny.ipynb").unlink()
-    assert slides.main(arguments) == 1
-    assert "a deck needs its script and a notebook of the same name, but there is no" in capfd.readouterr().err
+
+
+def test_a_deck_becomes_a_powerpoint_file_and_an_edited_one_is_kept(tmp_path, capfd):
+    body = f"Text $x^2$.\n\n. . .\n\n{cell('sums')}\n\n## Third\n\n{cell('dot')}"
+    arguments = [str(write_deck(tmp_path, body)), "--format", "pptx", "--to", str(tmp_path / "build" / "slides")]
+    assert slides.main(arguments) == slides.main(arguments) == 0  # ours is written again
+    made = tmp_path / "build" / "slides" / "05_tiny.pptx"
+    assert [p.name for p in made.parent.iterdir()] == [made.name]
+    with ZipFile(made) as file:
+        shown = "".join(file.read(f"ppt/slides/slide{n}.xml").decode() for n in (1, 2, 3))
+        assert sum(name.startswith("ppt/media/") for name in file.namelist()) == 1
+        assert any("hello" in file.read(n).decode() for n in file.namelist() if "notesSlides/notesSlide" in n)
+    assert 'descr="a dot' in shown  # the figure's alt text
+    assert "data:" not in shown
+    assert "<m:oMath" in shown
+    assert "three" in shown
+    assert ". . ." not in shown
+    made.write_bytes(b"mine now")
+    assert slides.main(arguments) == 0
+    assert "was edited: your version is now 05_tiny.mine-" in capfd.readouterr().err
+    assert sorted(len(p.read_bytes()) < 10 for p in made.parent.iterdir()) == [False, True]
 
 
 # The packages of npm.
