@@ -4,16 +4,14 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Request
 
-WIDTH, HEIGHT = 1280, 720  # pixels of a slide, as in slides/deck.yaml
-FOOT = 46  # pixels at a slide's lower edge that belong to the page number
-SMALL_FIGURE = 320  # pixels: a figure drawn narrower than this cannot be read in a room
-SMALL_LETTERS = 14.5  # pixels
-
-LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
+SIZE = {"width": 1280, "height": 720}  # pixels of a slide, as in slides/deck.yaml
+# Below: a slide's foot of 46 pixels belongs to the page number; a figure narrower than 320 pixels, and letters below
+# 14.5, cannot be read in a room.
+LOOK = r"""async () => {
   const faults = [], slides = Reveal.getSlides();
   const words = e => (e.data || e.textContent || e.alt || e.tagName).trim().replace(/\s+/g, " ").slice(0, 50);
-  const inline = e => ["inline", "contents"].includes(getComputedStyle(e).display);
-  const blockOf = e => { while (getComputedStyle(e).display.startsWith("inline")) e = e.parentElement; return e; };
+  const inline = e => /^(inline|contents)/.test(getComputedStyle(e).display);
+  const blockOf = e => { while (inline(e)) e = e.parentElement; return e; };
   for (const [n, slide] of slides.entries()) {
     Reveal.slide(n);
     slide.querySelectorAll(".fragment").forEach(e => e.classList.add("visible"));
@@ -25,13 +23,12 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
     const number = document.querySelector(".slide-number")?.innerText.replace(/\s/g, "");
     if (number !== `${n + 1}/${slides.length}`) say("no page number", slide);
 
-    for (const e of slide.querySelectorAll("*")) {
-      if (e.closest("aside.notes, svg, mjx-assistive-mml")) continue;
+    for (const e of slide.querySelectorAll("*:not(aside.notes, aside.notes *, svg *, mjx-assistive-mml *)")) {
       const box = e.getBoundingClientRect();
       if (!box.width || !box.height) continue;
       const [left, right] = [box.left - at.left, box.right - at.left].map(v => v / scale);
       const [top, bottom] = [box.top - at.top, box.bottom - at.top].map(v => v / scale);
-      if (left < -1 || top < -1 || right > width + 1 || bottom > height - foot + 1)
+      if (left < -1 || top < -1 || right > 1281 || bottom > 720 - 46 + 1)
         say(`outside the slide (${[left, top, right, bottom].map(Math.round)})`, e);
       const hidden = e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2;
       if (hidden && e.clientWidth && e.tagName !== "IMG" && !inline(e) && !e.closest("mjx-container"))
@@ -41,18 +38,17 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
     const drawn = [];  // the boxes of letters, formulas and figures, to see whether one lies on another
     const walker = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
-      const text = walker.currentNode, parent = text.parentElement;
+      const text = walker.currentNode, parent = text.parentElement, range = document.createRange();
       if (!text.data.trim() || parent.closest("mjx-container, svg, script, style")) continue;
       if (/\$|\\[([a-z]/.test(text.data) && !parent.closest("pre, code")) say("formula not rendered", text);
       if (parent.closest("aside.notes")) continue;
-      if (parseFloat(getComputedStyle(parent).fontSize) < smallLetters) say("letters too small", text);
-      const range = document.createRange();
+      if (parseFloat(getComputedStyle(parent).fontSize) < 14.5) say("letters too small", text);
       range.selectNodeContents(text);
       for (const box of range.getClientRects()) drawn.push([box, blockOf(parent), text]);
     }
     for (const e of slide.querySelectorAll("mjx-merror, [data-mjx-error]")) say("formula not rendered", e);
-    for (const e of slide.querySelectorAll("mjx-container svg, img"))
-      if (!e.closest("aside.notes")) drawn.push([e.getBoundingClientRect(), blockOf(e.parentElement), e]);
+    for (const e of slide.querySelectorAll(":is(mjx-container svg, img):not(aside.notes *)"))
+      drawn.push([e.getBoundingClientRect(), blockOf(e.parentElement), e]);
     for (const [i, [a, blockA, first]] of drawn.entries())
       for (const [b, blockB, second] of drawn.slice(i + 1)) {
         const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);  // lines' boxes are taller than letters
@@ -61,12 +57,12 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
         if (blockA !== blockB && across > 2 && down > 2) say(`lies on "${words(second)}"`, first);
       }
 
-    for (const e of slide.querySelectorAll(".output"))
+    for (const e of slide.querySelectorAll(".output, .verdict"))
       if (!e.innerText.trim() && !e.querySelector("img, svg")) say("an output that shows nothing", slide);
     for (const image of slide.querySelectorAll("img")) {
       if (!image.alt.trim() || image.alt.startsWith("No description has been")) say("an image without alt text", slide);
       const wide = Math.min(image.clientWidth, image.clientHeight * image.naturalWidth / image.naturalHeight);
-      if (!(wide >= smallFigure)) say(`figure drawn ${Math.round(wide)} pixels wide`, image);
+      if (!(wide >= 320)) say(`figure drawn ${Math.round(wide)} pixels wide`, image);
     }
   }
   return [slides.length, faults];
@@ -74,15 +70,8 @@ LOOK = r"""async ([width, height, foot, smallFigure, smallLetters]) => {
 
 
 def check(browser: Browser, deck: Path) -> tuple[int, list[str]]:
-    """Open a deck from its file, show every slide with all its fragments, and return (slides, faults).
-
-    A fault is: content outside the slide or over its foot, cut-off code or output, text on text, letters
-    or a figure too small to read, an output that shows nothing, a formula that is not rendered, an image without alt
-    text, an error in the console, and any request for something that is not in the file.
-    """
-    faults: list[str] = []
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-    here = deck.resolve().as_uri()
+    """Open a deck from its file, show every slide with all its fragments, and return (slides, faults)."""
+    faults, page, here = [], browser.new_page(viewport=SIZE), deck.resolve().as_uri()
 
     def requested(request: Request) -> None:
         if request.url.split("#")[0] != here and not request.url.startswith(("data:", "blob:")):
@@ -95,7 +84,7 @@ def check(browser: Browser, deck: Path) -> tuple[int, list[str]]:
         page.goto(here)
         page.wait_for_function("window.Reveal && Reveal.isReady()")
         page.evaluate("MathJax.startup.promise")
-        slides, seen = page.evaluate(LOOK, [WIDTH, HEIGHT, FOOT, SMALL_FIGURE, SMALL_LETTERS])
+        slides, seen = page.evaluate(LOOK)
     finally:
         page.close()
     return slides, faults + seen

@@ -5,7 +5,7 @@ import io
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -20,6 +20,7 @@ import cell_filter
 import check_deck
 import npm_packages
 import slides
+from browser import NoBrowser
 
 ROOT = Path(__file__).parents[2]
 DECKS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
@@ -193,9 +194,9 @@ def cell(name, what="output", more=""):
         (cell("sums", "code", "until=x"), "show=code, output or verdict was expected"),
         (cell("sums", "picture"), "show=code, output or verdict was expected"),
         (cell("sums", "output", "letters=big"), "could not convert string to float: 'big'"),
-        (cell("sums", "output", "letters=0"), "letters of 0 pixels"),
         (cell("sums", "output", "lines=many"), "invalid literal for int() with base 10: 'many'"),
         (cell("quiet"), "it has no stored output"),
+        (cell("svg"), "nothing of its output can stand on a slide"),
         (cell("answer", "code"), "it is a cell for the notebook alone (solution)"),
         (cell("setup", "code"), "it is a cell for the notebook alone (setup)"),
         (cell("table", "output", "from=a"), "only code and printed lines can be cut"),
@@ -211,15 +212,15 @@ def test_a_mistake_in_a_deck_is_named_with_its_slide_and_cell(body, message, tmp
 
 
 def test_make_slides_says_what_the_filter_and_pandoc_say(tmp_path, packages):
-    with pytest.raises(slides.DeckError, match=r"05_tiny.md: slide 'Second', cell 'no': the notebook has no code cell"):
+    with pytest.raises(ValueError, match=r"05_tiny.md: slide 'Second', cell 'no': the notebook has no code cell"):
         slides.make(write_deck(tmp_path, cell("no")), tmp_path / "deck.html")
-    with pytest.raises(slides.DeckError, match=r"(?s)05_tiny.md: .*nowhere.png"):
+    with pytest.raises(ValueError, match=r"(?s)05_tiny.md: .*nowhere.png"):
         slides.make(write_deck(tmp_path, "![a picture](nowhere.png)"), tmp_path / "deck.html")
-    with pytest.raises(slides.DeckError, match=r"(?s)05_tiny.md: .*unclosed"):
+    with pytest.raises(ValueError, match=r"(?s)05_tiny.md: .*unclosed"):
         slides.make(write_deck(tmp_path, "::: {.column width=50%}\nhi"), tmp_path / "deck.html")
     lost = write_deck(tmp_path, "hello")
     lost.write_text(lost.read_text().replace("05_tiny.ipynb", "lost.ipynb"))
-    with pytest.raises(slides.DeckError, match=r"was expected to name a notebook, not '.*lost.ipynb'"):
+    with pytest.raises(ValueError, match=r"was expected to name a notebook, not '.*lost.ipynb'"):
         slides.make(lost, tmp_path / "deck.html")
     assert [path.name for path in tmp_path.iterdir() if "deck" in path.name] == []
 
@@ -283,22 +284,13 @@ def test_each_kind_of_output_is_shown(tmp_path):
 def test_a_shape_in_a_table_is_never_broken_over_two_lines(tmp_path):
     slide = html(tmp_path, cell("table", "output", "letters=18"))
     assert slide.td.text == "(2,\xa03,\xa04)"
-    assert slide.select_one(".output.sized")["style"] == "font-size: 18px"
-
-
-def test_letters_are_as_large_as_their_column_allows(tmp_path):
-    narrow = f':::: columns\n::: {{.column width="50%"}}\n{cell("long", "code")}:::\n::::\n\n'
-    slide = html(tmp_path, narrow + cell("long", "code") + "\n" + cell("sums", "code"))
-    small, wide, short = (
-        float(c["style"].removeprefix("font-size: ")[:-2]) for c in slide.select(".sourceCode[style]")
-    )
-    assert cell_filter.SMALLEST == small < wide < short == cell_filter.LARGEST
+    assert slide.select_one(".output")["style"] == "--letters: 18px"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("wrong", ["wrong"]), ("right", []), ("depends", [])])
 def test_a_verdict_appears_line_by_line_and_a_wrong_claim_has_another_colour(name, kind, tmp_path):
-    output = html(tmp_path, cell(name, "verdict")).select_one(".output")
-    assert output["class"] == ["output", "verdict", *kind]
+    output = html(tmp_path, cell(name, "verdict")).select_one(".verdict")
+    assert output["class"] == ["verdict", *kind]
     assert ["fragment" in row.get("class", []) for row in output.select("tr")] == [False, True, True]
 
 
@@ -353,13 +345,31 @@ FAULTS = [  # what stands on a slide, and what the check says of it
     ('<p style="position: absolute; bottom: 30px">too low</p>', "outside the slide"),
     ('<p>one</p><p style="margin: -44px 0 0">two</p>', 'lies on "'),
     ('<p style="position: absolute; top: 50px; margin: 0">over the title</p>', 'lies on "'),
-    (cell("svg"), "an output that shows nothing"),
+    ('<div class="output"><table></table></div>', "an output that shows nothing"),
     (cell("no-alt"), "an image without alt text"),
     (f"![](data:image/png;base64,{PIXEL})", "an image without alt text"),
     (f'<img src="data:image/png;base64,{PIXEL}" alt="a dot" style="width: 90px">', "90 pixels wide"),
     (cell("dot"), None),
     ("all is well: $x$ `a` {{", None),
 ]
+
+
+def test_letters_are_as_large_as_their_column_allows(tmp_path, browser, packages):
+    narrow = f':::: columns\n::: {{.column width="50%"}}\n{cell("long", "code")}:::\n::::\n\n'
+    others = [cell("long", "code"), cell("sums", "code"), cell("sums", "code", "letters=18")]
+    deck = slides.make(write_deck(tmp_path, narrow + "\n".join(others)), tmp_path / "deck.html")
+    page = browser.new_page(viewport=check_deck.SIZE)
+    page.goto(f"{deck.as_uri()}#/1")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    code = "[...document.querySelectorAll('.present pre')]"
+    sizes = page.evaluate(f"{code}.map(e => parseFloat(getComputedStyle(e).fontSize))")
+    wide = page.evaluate(f"{code}.map(e => e.scrollWidth / e.clientWidth)")
+    page.close()
+    assert sizes[0] == 15  # not smaller, even if the line is cut off: the check says so
+    assert 15 < sizes[1] < 26
+    assert sizes[2:] == [26, 18]
+    assert wide[0] > 1.01
+    assert wide[1:] == [1, 1, 1]
 
 
 def test_the_check_sees_each_fault(tmp_path, browser, packages):
@@ -434,35 +444,40 @@ def test_the_index_lists_every_deck_that_is_there(tmp_path):
     assert not page.select("script, link[href^=http], img")
 
 
-def test_a_folder_with_another_index_is_left_as_it_is(tmp_path, capfd):
-    (tmp_path / "index.html").write_text("my homepage")
-    assert slides.main([str(DECKS["00_start_here"]), "--to", str(tmp_path)]) == 1
-    assert "is not this course's" in capfd.readouterr().err
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["my homepage"]
-
-
 def test_make_slides_says_which_slide_has_a_fault(tmp_path, browser, packages, monkeypatch, capfd):
     monkeypatch.setattr(slides, "chromium", lambda: nullcontext(browser))
-    arguments = [str(write_deck(tmp_path, "all is well")), "--to", str(tmp_path / "build")]
+    monkeypatch.setattr(slides, "BUILD", tmp_path)
+    arguments = [str(write_deck(tmp_path, "all is well"))]
     assert slides.main(arguments) == 0
-    assert "05_tiny: 2 slides, HTML and PDF" in capfd.readouterr().out
-    assert sorted(p.name for p in (tmp_path / "build").iterdir()) == ["05_tiny.html", "05_tiny.pdf", "index.html"]
+    assert capfd.readouterr().out.split() == [str(tmp_path / "slides" / "05_tiny.html")]
+    assert sorted(p.name for p in (tmp_path / "slides").iterdir()) == ["05_tiny.html", "05_tiny.pdf", "index.html"]
     write_deck(tmp_path, LONG)
     assert slides.main(arguments) == 1
     assert "05_tiny.html, slide 2 (Second): outside the slide" in capfd.readouterr().err
     with monkeypatch.context() as without_browser:
-        without_browser.setattr(slides, "print_and_check", lambda decks: [])
-        assert (tmp_path / "build" / "05_tiny.pdf").exists()
+        without_browser.setattr(slides, "chromium", no_browser)
+        assert (tmp_path / "slides" / "05_tiny.pdf").exists()
         assert slides.main(arguments) == 0
-        assert not (tmp_path / "build" / "05_tiny.pdf").exists()  # it would show another state
+        assert not (tmp_path / "slides" / "05_tiny.pdf").exists()  # it would show another state
+    assert "not checked, and there are no PDFs: none here" in capfd.readouterr().err
+    write_deck(tmp_path, cell("no"))
+    assert slides.main(arguments) == 1
+    assert "05_tiny.md: slide 'Second', cell 'no': the notebook has no" in capfd.readouterr().err
 
 
-def test_a_deck_becomes_a_powerpoint_file_and_an_edited_one_is_kept(tmp_path, capfd):
+@contextmanager
+def no_browser():
+    raise NoBrowser("none here")
+    yield
+
+
+def test_a_deck_becomes_a_powerpoint_file_and_an_edited_one_is_kept(tmp_path, monkeypatch, capfd):
     body = f"Text $x^2$.\n\n. . .\n\n{cell('sums')}\n\n## Third\n\n{cell('dot')}"
-    arguments = [str(write_deck(tmp_path, body)), "--format", "pptx", "--to", str(tmp_path / "build" / "slides")]
+    monkeypatch.setattr(slides, "BUILD", tmp_path)
+    arguments = [str(write_deck(tmp_path, body)), "--format", "pptx"]
     assert slides.main(arguments) == slides.main(arguments) == 0  # ours is written again
-    made = tmp_path / "build" / "slides" / "05_tiny.pptx"
-    assert [p.name for p in made.parent.iterdir()] == [made.name]
+    made = tmp_path / "slides" / "05_tiny.pptx"
+    assert [*made.parent.glob("*.pptx")] == [made]
     with ZipFile(made) as file:
         shown = "".join(file.read(f"ppt/slides/slide{n}.xml").decode() for n in (1, 2, 3))
         assert sum(name.startswith("ppt/media/") for name in file.namelist()) == 1
@@ -475,7 +490,7 @@ def test_a_deck_becomes_a_powerpoint_file_and_an_edited_one_is_kept(tmp_path, ca
     made.write_bytes(b"mine now")
     assert slides.main(arguments) == 0
     assert "was edited: your version is now 05_tiny.mine-" in capfd.readouterr().err
-    assert sorted(len(p.read_bytes()) < 10 for p in made.parent.iterdir()) == [False, True]
+    assert sorted(len(p.read_bytes()) < 10 for p in made.parent.glob("*.pptx")) == [False, True]
 
 
 # The packages of npm.
