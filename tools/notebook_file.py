@@ -10,6 +10,8 @@ KEPT_CELL_METADATA = {"tags", "slideshow", "jupyter"}
 IGNORED = "nbval-ignore-output"
 NUMBER = re.compile(r" *[-+]?\d[\d.,]*(e[-+]?\d+)?|nan|inf")
 IMAGES = {"image/png", "image/jpeg"}
+SKIPPED = {"proof", "solution", "setup"}  # ids and tags of cells that no slide shows
+SCREEN = 1000  # pixels of a slide that are filled before the next one begins below it
 
 
 class NotANotebook(Exception):
@@ -55,7 +57,13 @@ def clean_metadata(nb: nbformat.NotebookNode) -> None:
     nb.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
+            "language_info": {  # all that nbconvert needs to write a .py; no version, which differs
+                "file_extension": ".py",
+                "mimetype": "text/x-python",
+                "name": "python",
+                "nbconvert_exporter": "python",
+                "pygments_lexer": "ipython3",
+            },
         }
     )
     for cell in nb.cells:
@@ -64,6 +72,38 @@ def clean_metadata(nb: nbformat.NotebookNode) -> None:
             cell.outputs = [
                 o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
             ]
+
+
+def height(cell: nbformat.NotebookNode) -> float:
+    """Estimate how many pixels high a cell is on a slide of nbconvert's: 75 letters of text or a line of code, 24."""
+    lines = sum(1 + len(line) // 75 for line in cell.source.splitlines())
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        text = output.get("text") or data.get("text/plain", "")
+        lines += 18 if IMAGES & set(data) else 1.5 * len(text.splitlines())
+    return 24 * (lines + 1)
+
+
+def put_slide_types(nb: nbformat.NotebookNode) -> None:
+    """Mark, in place, where `jupyter nbconvert --to slides` begins a slide; what an author has marked stays.
+
+    A title begins a slide. A figure, or a cell for which there is no room, begins one below it. Proofs, solutions and
+    the imports are skipped.
+    """
+    used = 0.0
+    for cell in nb.cells:
+        kind, title = cell.metadata.get("slideshow", {}).get("slide_type"), cell.source.startswith("#")
+        figure = any(IMAGES & set(output.get("data", {})) for output in cell.get("outputs", []))
+        if kind is None:
+            if SKIPPED & {cell.id, *cell.metadata.get("tags", [])}:
+                kind = "skip"
+            elif cell.cell_type == "markdown" and title:
+                kind = "slide"
+            elif figure or used + height(cell) > SCREEN:
+                kind = "subslide"
+            if kind:
+                cell.metadata["slideshow"] = {"slide_type": kind}
+        used = height(cell) + (0 if kind in ("slide", "subslide") else used) if kind != "skip" else used
 
 
 def compared(nb: nbformat.NotebookNode) -> list:

@@ -77,15 +77,16 @@ def store_one(path: Path) -> str:
     import nbformat
 
     from execution import NotebookFailed, execute
-    from notebook_file import clean_metadata, compared, read
+    from notebook_file import clean_metadata, compared, put_slide_types, read
 
     try:
         nb = execute(path)
     except NotebookFailed as failure:
         raise Failure(failure) from None
     before = read(path)
-    clean_metadata(nb)
-    clean_metadata(before)
+    for notebook in (nb, before):
+        clean_metadata(notebook)
+        put_slide_types(notebook)
     text = nbformat.writes(before if compared(nb) == compared(before) else nb) + "\n"
     if text == path.read_text(encoding="utf-8"):
         return "nothing changed, left as it is"
