@@ -45,7 +45,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.
 NBVAL += --nbval-cell-timeout=3600 --nbval-kernel-startup-timeout=600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-env data run lab slides student test notebooks lint bench clean
+.PHONY: help setup check-env data run lab slides pages student test notebooks lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /\1|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -61,7 +61,7 @@ check-env:
 data: setup  ## fetch Fashion-MNIST into data/ and verify it
 	@"$$PY" -m d2lnorm data
 
-run: data  ## execute every notebook that is new or changed (AGAIN=1: all); copies and HTML pages go to build/
+run: data  ## execute every notebook that is new or changed (AGAIN=1: all); copies go to build/
 	@"$$PY" tools/notebooks.py run $(if $(AGAIN),--again) $(NOTEBOOKS)
 
 lab: data  ## open the notebooks in JupyterLab
@@ -69,6 +69,9 @@ lab: data  ## open the notebooks in JupyterLab
 
 slides: setup  ## make the slide decks, and a PDF of each, in build/slides/ (FORMAT=pptx: for PowerPoint)
 	@"$$PY" tools/slides.py --format=$(FORMAT) $(SLIDES)
+
+pages: setup  ## make the course's site, with its notebooks as pages, in build/site/
+	@"$$PY" tools/pages.py
 
 student: setup  ## copy the notebooks without solutions and outputs to build/student/
 	@"$$PY" tools/student.py $(NOTEBOOKS)

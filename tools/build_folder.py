@@ -38,7 +38,7 @@ def usable(build: Path = BUILD) -> Path:
             tempfile.TemporaryFile(dir=other).close()
         except (OSError, RuntimeError):  # the second: nobody knows where the user's home is
             other = Path(tempfile.mkdtemp(prefix="d2lnorm-build-"))
-        print(f"{build} cannot be written to ({error.strerror}): pages go to {other}", file=sys.stderr)
+        print(f"{build} cannot be written to ({error.strerror}): copies go to {other}", file=sys.stderr)
         return other
 
 
@@ -120,7 +120,7 @@ def not_ours(build: Path = BUILD) -> list[Path]:
     }
     ours |= {build / name for name in read_record(WRITTEN, build)}
     ours |= {*build.rglob(f"{TEMPORARY}*")}  # of a call that was killed
-    ours |= {path.with_suffix(".html") for path in ours if path.parent == build}  # `make run` makes pages, only there
+    ours |= {*(build / "site").rglob("*")}
     for script in DECKS.glob("*.md"):
         ours |= {build / "slides" / f"{script.stem}{suffix}" for suffix in (".html", ".pdf")}
     mine = set(edited(build))

@@ -1,4 +1,4 @@
-"""Which notebooks need not be executed again: their copy and page are in build/, and what made them is unchanged."""
+"""Which notebooks need not be executed again: their copy is in build/, and what made them is unchanged."""
 
 import hashlib
 import json
@@ -31,9 +31,8 @@ def fingerprint(path: Path) -> str:
 
 
 def is_finished(path: Path, build: Path) -> bool:
-    """Say whether build/ holds this notebook's copy and page as `note` was told."""
-    copy = build / path.name
-    if not (copy.is_file() and copy.with_suffix(".html").is_file()):
+    """Say whether build/ holds this notebook's copy as `note` was told."""
+    if not (build / path.name).is_file():
         return False
     try:
         return read_record(FINISHED, build).get(path.name) == fingerprint(path)
@@ -42,5 +41,5 @@ def is_finished(path: Path, build: Path) -> bool:
 
 
 def note(path: Path, made_of: str, build: Path) -> None:
-    """Record that copy and page in build/ are finished; `made_of` is the fingerprint before the execution."""
+    """Record that the copy in build/ is finished; `made_of` is the fingerprint before the execution."""
     add(FINISHED, path.name, made_of, build)

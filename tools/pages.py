@@ -1,23 +1,68 @@
-"""An executed notebook in build/: its copy and its HTML page."""
+"""Make the site of pages: the notebooks, the texts and the package's docstrings become build/site/, with Sphinx."""
 
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-import nbformat
-from nbconvert import HTMLExporter
+from build_folder import BUILD
+from npm_packages import PackageMissing, unpack
 
-from build_folder import put, write
-from npm_packages import mathjax
+ROOT = Path(__file__).parent.parent
+TEXTS = "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs", "data/README.md", "d2lnorm", "tools"
+FOLDED = {"proof", "solution"}  # tags of cells that are folded
 
-TEMPLATES = Path(__file__).parent / "templates"
+
+def prepared(notebook: dict) -> dict:
+    """Return a notebook with what Sphinx asks for: the tag that folds a cell, its title, and figures' alt texts."""
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        tags, options = cell["metadata"].get("tags", []), cell["metadata"].setdefault("mystnb", {})
+        if kind := FOLDED & set(tags):
+            cell["metadata"]["tags"] = sorted({*tags, "hide-input"})
+            title = "Solution" if "solution" in kind else cell["source"][0].strip("# \n")
+            options["code_prompt_show"] = options["code_prompt_hide"] = title
+        for output in cell["outputs"]:
+            if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+                options["image"] = {"alt": alt}
+    return notebook
 
 
-def publish(nb: nbformat.NotebookNode, name: str, build: Path) -> Path:
-    """Put a copy, and the page made of it, into build/; return the page's path."""
-    target = put(name, nbformat.writes(nb) + "\n", build)
-    # Without embed_images: it closes each <details> at once, so that folded answers stand open.
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="page")
-    resources = {"metadata": {"name": target.stem}, "mathjax": mathjax()}  # without it the page asks the web
-    html, _ = exporter.from_notebook_node(nb, resources)
-    page = target.with_suffix(".html")
-    write(page, html)
-    return page
+def gather(folder: Path) -> None:
+    """Put into a folder all that the site is made of."""
+    for name in TEXTS:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (folder / name).parent.mkdir(exist_ok=True)
+        copy(ROOT / name, folder / name)
+    (folder / "docs" / "site").rename(folder / "site")
+    for path in [*(folder / "site").glob("*.md"), folder / "site" / "conf.py"]:
+        path.rename(folder / path.name)
+    (folder / "site").rename(folder / "_static")
+    shutil.copy(unpack("mathjax-3.2.2") / "package" / "es5" / "tex-svg-full.js", folder / "_static")
+    (folder / "notebooks").mkdir()
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = prepared(json.loads(path.read_text(encoding="utf-8")))
+        (folder / "notebooks" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
+
+
+def main() -> int:
+    """Return the exit status; what Sphinx finds wrong, such as a link that leads nowhere, is on stderr."""
+    with tempfile.TemporaryDirectory() as source, tempfile.TemporaryDirectory(dir=BUILD.parent) as new:
+        try:
+            gather(Path(source))
+        except PackageMissing as error:
+            print(error, file=sys.stderr)
+            return 1
+        command = [sys.executable, "-m", "sphinx", "-qWEj", "auto", "--keep-going", "-d", f"{source}/.trees"]
+        status = subprocess.run([*command, source, f"{new}/site"]).returncode
+        if not status:
+            shutil.rmtree(BUILD / "site", ignore_errors=True)
+            BUILD.mkdir(exist_ok=True)
+            Path(new, "site").rename(BUILD / "site")
+            print(f"Open {BUILD / 'site' / 'index.html'}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

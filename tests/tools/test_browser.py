@@ -20,11 +20,12 @@ def test_without_chromium_the_message_says_how_to_get_one(monkeypatch):
 
 def test_without_chromium_the_decks_are_made_all_the_same(tmp_path, packages, monkeypatch, capfd):
     monkeypatch.setattr(browser, "find", lambda own: None)
-    assert slides.main([str(SCRIPT), "--to", str(tmp_path)]) == 0
+    monkeypatch.setattr(slides, "BUILD", tmp_path)
+    assert slides.main([str(SCRIPT)]) == 0
     error = capfd.readouterr().err
     assert "The HTML decks are made; they are not checked, and there are no PDFs: no Chromium found" in error
     assert len(error.splitlines()) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["00_start_here.html", "index.html"]
+    assert sorted(p.name for p in (tmp_path / "slides").iterdir()) == ["00_start_here.html", "index.html"]
 
 
 def test_a_chromium_that_does_not_start_is_named(tmp_path, monkeypatch):

@@ -45,8 +45,14 @@ def test_an_edited_copy_is_set_aside_not_lost(build, capfd):
 def test_clean_keeps_what_no_tool_wrote(name, build):
     build_folder.put("a.ipynb", "ours")
     build_folder.put("student/b.ipynb", "ours")
-    for ours in ("a.html", "slides/index.html", "slides/02_batch_norm_from_scratch.pdf", "screenshots/lab-01.png"):
-        (build / ours).parent.mkdir(exist_ok=True)
+    for ours in (
+        "site/index.html",
+        "site/_static/a.js",
+        "slides/index.html",
+        "slides/02_batch_norm_from_scratch.pdf",
+        "screenshots/lab-01.png",
+    ):
+        (build / ours).parent.mkdir(parents=True, exist_ok=True)
         (build / ours).write_text("ours")
     (build / name).parent.mkdir(parents=True, exist_ok=True)
     (build / name).write_text("mine")

@@ -35,7 +35,7 @@ def test_a_finished_notebook_is_executed_again_only_when_something_changed(tmp_p
     assert executed(path) == ["05_tiny"]
     assert outputs(build / path.name) == ["3"]
     assert executed(path) == []
-    (build / "05_tiny.html").unlink()
+    (build / "05_tiny.ipynb").unlink()
     assert executed(path) == ["05_tiny"]
     monkeypatch.setattr(finished, "package", lambda: "another state of d2lnorm")
     assert executed(path) == ["05_tiny"]
@@ -149,12 +149,12 @@ def test_where_build_cannot_be_written_the_user_s_cache_is_used(tmp_path, monkey
     build.write_text("a file where the folder should be: root may write into read-only folders")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert build_folder.usable(build) == tmp_path / "cache/d2lnorm/build"
-    assert "cannot be written to (File exists): pages go to " in capfd.readouterr().err
+    assert "cannot be written to (File exists): copies go to " in capfd.readouterr().err
     monkeypatch.setenv("XDG_CACHE_HOME", str(build))
     other = build_folder.usable(build)
     assert other.is_dir()
     assert other.name.startswith("d2lnorm-build-")
-    assert f"pages go to {other}\n" in capfd.readouterr().err
+    assert f"copies go to {other}\n" in capfd.readouterr().err
     other.rmdir()
     assert build_folder.usable(tmp_path / "new") == tmp_path / "new"
     assert capfd.readouterr().err == ""

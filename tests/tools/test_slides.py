@@ -501,7 +501,7 @@ def test_a_damaged_archive_is_never_used(tmp_path, monkeypatch, capsys, packages
     (tmp_path / good.name).write_bytes(good.read_bytes()[:-1])
     monkeypatch.setattr(npm_packages, "npm", lambda: shutil.which("false"))
     with pytest.raises(npm_packages.PackageMissing, match=r"npm could not fetch reveal.js 5.2.1"):
-        npm_packages.read("reveal.js-5.2.1", "dist/reveal.js", tmp_path)
+        npm_packages.unpack("reveal.js-5.2.1", tmp_path)
     assert "fetching it again" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == [good.name]
 
@@ -518,13 +518,15 @@ def test_an_archive_of_another_content_is_refused(tmp_path, monkeypatch):
 
 def test_without_npm_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(npm_packages.shutil, "which", lambda *a, **k: None)
-    with pytest.raises(npm_packages.PackageMissing, match="slides need npm once.*apt-get install npm"):
+    with pytest.raises(npm_packages.PackageMissing, match="slides and pages need npm once.*apt-get install npm"):
         npm_packages.fetch("reveal.js-5.2.1", tmp_path)
 
 
-def test_without_mathjax_there_is_no_script(monkeypatch):
-    def missing(*place, **options):
-        raise npm_packages.PackageMissing
-
-    monkeypatch.setattr(npm_packages, "read", missing)
-    assert npm_packages.mathjax.__wrapped__() == ""
+def test_a_package_is_unpacked_whole_or_not_at_all(tmp_path, packages):
+    name = "reveal.js-5.2.1"
+    (tmp_path / f"{name}.tgz").write_bytes((npm_packages.FOLDER / f"{name}.tgz").read_bytes())
+    folder = npm_packages.unpack(name, tmp_path)
+    assert (folder / "package/dist/reveal.js").is_file()
+    (folder / "mark").touch()
+    assert (npm_packages.unpack(name, tmp_path) / "mark").exists()  # not again
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name, f"{name}.tgz"]

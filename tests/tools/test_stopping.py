@@ -61,7 +61,7 @@ def test_a_signal_ends_it_and_the_next_call_goes_on(name, tmp_path):
     stopped = "\nStopped. Finished: 01_done. Not finished: 02_long, 03_never.\nThe same command goes on from here.\n"
     assert err == stopped
     assert sleepers(tmp_path) == []
-    assert sorted(p.name for p in (tmp_path / "build").glob("[!.]*")) == ["01_done.html", "01_done.ipynb"]
+    assert sorted(p.name for p in (tmp_path / "build").glob("[!.]*")) == ["01_done.ipynb"]
 
     make_notebook(tmp_path, "1", name=long.name)
     process = start("run", "--build", "build", *names, cwd=tmp_path)
