@@ -20,7 +20,7 @@ from npm_packages import PackageMissing, unpack
 
 DECKS = Path(__file__).parent.parent / "slides"
 PDF = "?print-pdf&pdfSeparateFragments=false&pdfMaxPagesPerSlide=1"
-PPTX = ["-t", "pptx", "--slide-level=2", "--fail-if-warnings", "-F", "../tools/cell_filter.py"]
+PPTX = "-t pptx --reference-doc=reference.pptx --slide-level=2 --fail-if-warnings -F ../tools/cell_filter.py".split()
 KEYS = """Each deck is one file that needs no network: copy it to a stick, open it in any browser. **S** opens the
 speaker's view with notes and clock, **F** fills the screen, **O** shows all slides, **?** lists every key."""
 
