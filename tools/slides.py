@@ -20,7 +20,6 @@ from npm_packages import PackageMissing, unpack
 
 DECKS = Path(__file__).parent.parent / "slides"
 PDF = "?print-pdf&pdfSeparateFragments=false&pdfMaxPagesPerSlide=1"
-PPTX = "-t pptx --reference-doc=reference.pptx --slide-level=2 --fail-if-warnings -F ../tools/cell_filter.py".split()
 KEYS = """Each deck is one file that needs no network: copy it to a stick, open it in any browser. **S** opens the
 speaker's view with notes and clock, **F** fills the screen, **O** shows all slides, **?** lists every key."""
 
@@ -45,7 +44,7 @@ def make(deck: Path, target: Path) -> Path:
         new = Path(folder, target.name)
         if target.suffix == ".pptx":
             figures = "-M", f"figures={folder}", f"--resource-path={folder}"
-            pandoc(*PPTX, *figures, "-o", new, deck.resolve())
+            pandoc("-d", "pptx.yaml", *figures, "-o", new, deck.resolve())
             return put(f"{target.parent.name}/{target.name}", new.read_bytes(), target.parent.parent)  # people edit it
         unpack("reveal.js-5.2.1")
         unpack("mathjax-3.2.2")
