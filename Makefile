@@ -93,5 +93,5 @@ bench: data  ## measure speed, as ratios
 
 clean:  ## remove build/ (unless something in it is yours) and caches; .venv and data stay
 	@$(if $(wildcard $(PY)),"$$PY",$(PYTHON)) tools/build_folder.py
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage *.egg-info
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage* *.egg-info
 	@find d2lnorm tests tools -name __pycache__ -prune -exec rm -rf {} +

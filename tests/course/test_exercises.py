@@ -5,13 +5,16 @@ import pkgutil
 from contextlib import contextmanager
 
 import exercise_answers
+import numpy as np
 import pytest
 import torch
 
 import d2lnorm.course.exercises
-from d2lnorm.course.exercises.feedback import NotYet, exercise, expect, expect_close
+from d2lnorm.course.exercises.feedback import NotYet, exercise, expect, expect_close, number
 
-MODULES = [m.name for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__) if m.name != "feedback"]
+MODULES = [
+    m.name for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__) if m.name not in {"feedback", "traces"}
+]
 ANSWERS = {}
 for name in MODULES:
     ANSWERS |= importlib.import_module(f"exercise_answers.{name}").ANSWERS
@@ -128,7 +131,7 @@ def test_the_state_is_the_usual_one_in_a_check_and_given_back_after_it(name):
     usual = torch_state()
     with STATES[name]():
         before = torch_state()
-        for answer, error in ((wrong, NotYet), (buggy, ZeroDivisionError), (unseemly, None)):
+        for answer, error in ((wrong, NotYet), (buggy, NotYet), (unseemly, None)):
             if error is None:
                 check_something(answer)
             else:
@@ -170,17 +173,73 @@ def test_jupyter_shows_feedback_without_a_traceback():
     assert NotYet("look at the axes")._render_traceback_() == ["✗ look at the axes"]
 
 
-def test_a_bug_in_the_answer_comes_through():
-    @exercise
-    def check_something(answer):
-        answer()
-        return "well done"
+@exercise
+def check_anything(answer):
+    """Call the answer with a tensor and use what it returns as a tensor."""
+    answer(torch.ones(2, 3), eps=0.5).sum()
+    return "well done"
 
-    def buggy():
-        return 1 / 0
 
-    with pytest.raises(ZeroDivisionError):
-        check_something(buggy)
+def buggy(X, eps):
+    return X.reshape(4) + eps
+
+
+def returns_text(X, eps):
+    return "text"
+
+
+def only_even(X, eps):
+    raise NotImplementedError("only even sizes")
+
+
+def stub(X, eps):
+    """What to do."""
+    raise NotImplementedError
+
+
+class WithoutForward(torch.nn.Module):
+    def foward(self, X):
+        return X
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (buggy, "`return X.reshape(4) + eps`, with RuntimeError: shape '[4]' is invalid for input of size 6. "),
+        (buggy, "It was called with X = a float32 tensor of shape (2, 3), eps = 0.5."),
+        (only_even, "NotImplementedError: only even sizes"),
+        (lambda X, eps: WithoutForward()(X), "a layer has no `forward`: is the name spelled so, and indented"),
+        (returns_text, "what it returned, or the layer that it made, cannot be used as asked: AttributeError: 'str'"),
+    ],
+)
+def test_an_error_is_told_with_its_line_and_the_input_that_brought_it(answer, words, capsys):
+    with pytest.raises(NotYet) as feedback:
+        check_anything(answer)
+    assert words in str(feedback.value)
+    assert "not written" not in capsys.readouterr().out
+
+
+def test_only_the_untouched_stub_is_not_written_yet(capsys):
+    check_anything(stub)
+    assert capsys.readouterr().out.startswith("○ stub: not written yet")
+
+
+@pytest.mark.parametrize(
+    "value", [2, 2.0, np.float32(2), np.int64(2), np.array(2.0), torch.tensor(2), torch.ones(1) * 2]
+)
+def test_a_number_may_be_of_any_kind(value):
+    assert number(value, "it") == 2.0
+
+
+@pytest.mark.parametrize("value", [None, "2", True, [2.0], np.ones(2), torch.ones(2), 2j])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(NotYet, match="it must be a number, but is "):
+        number(value, "it")
+
+
+def test_two_numbers_are_told_with_digits_that_differ():
+    with pytest.raises(NotYet, match=r"expected 0.028200, got 0.028205"):
+        expect_close(0.028205, 0.0282, "it", rtol=0, atol=1e-9)
 
 
 def test_expectations():
@@ -191,7 +250,7 @@ def test_expectations():
     expect_close(2, 2.0, "the number")
     twice = {"it was doubled": 2 * truth, "it was halved": truth / 2}
     for got, words in [
-        (None, "Y must be a tensor, but is a NoneType"),
+        (None, "Y must be a tensor, but is None"),
         (torch.ones(2), r"Y must have shape \(2, 2\), but has \(2,\)"),
         (truth.double(), "Y must have dtype torch.float32, but has torch.float64"),
         (truth / 2, "Y is not right: it was halved"),
@@ -200,7 +259,7 @@ def test_expectations():
     ]:
         with pytest.raises(NotYet, match=words):
             expect_close(got, truth, "Y", twice)
-    with pytest.raises(NotYet, match="the share must be a number, but is a str"):
+    with pytest.raises(NotYet, match="the share must be a number, but is 'half'"):
         expect_close("half", 0.5, "the share")
     with pytest.raises(NotYet, match="the share is not right: expected 0.5000, got 0.4000"):
         expect_close(0.4, 0.5, "the share", {"seldom": 0.3})

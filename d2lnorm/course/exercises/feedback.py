@@ -1,14 +1,21 @@
 """What every check is made of: expectations that say what is wrong, and how Jupyter shows them."""
 
+import inspect
+import linecache
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["NotYet", "exercise", "expect", "expect_close", "raises", "randn"]
+__all__ = ["NotYet", "described", "exercise", "expect", "expect_close", "number", "raises", "randn"]
+
+OTHERS = str(Path(__file__).parents[2]), str(Path(inspect.__file__).parent)  # this package, and Python's library
 
 
 class NotYet(AssertionError):
@@ -21,10 +28,10 @@ class NotYet(AssertionError):
 def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
     """Make a check of `check`, which tests an answer (a function or class) and returns what it found good.
 
-    The check prints one line when the answer passes, and one when it is still the stub (it raises
-    NotImplementedError). Otherwise it raises `NotYet` with the feedback; an error that the answer's own code
-    raises comes through as it is, to be debugged. The check runs in the state in which torch starts, whatever the
-    notebook has set, with the same random numbers in each call; afterwards all is as it was (`_usual_state`).
+    The check prints one line when the answer passes, and one when it is still the stub. Otherwise it raises `NotYet`
+    with the feedback. An error that the answer's own code raises is shown with its line and the input that brought
+    it. The check runs in the state in which torch starts, whatever the notebook has set, with the same random numbers
+    in each call; afterwards all is as it was (`_usual_state`).
     """
 
     @wraps(check)
@@ -33,12 +40,14 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
         try:
             with _usual_state():
                 praise = check(answer)
-        except NotImplementedError:
-            print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
         except NotYet as feedback:
             raise NotYet(f"{name}: {feedback}") from None
-        else:
-            print(f"✓ {name}: {praise}")
+        except Exception as error:
+            if _is_stub(error):
+                print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
+                return
+            raise NotYet(f"{name}: {_told(error)}") from error
+        print(f"✓ {name}: {praise}")
 
     return run
 
@@ -65,6 +74,40 @@ def _usual_state() -> Iterator[None]:
             torch.set_deterministic_debug_mode(deterministic)
 
 
+def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _is_stub(error: Exception) -> bool:
+    """Whether the error comes from a body that is `raise NotImplementedError` and nothing else."""
+    code = [*_frames(error.__traceback__)][-1].tb_frame.f_code
+    return type(error) is NotImplementedError and not error.args and code.co_names == ("NotImplementedError",)
+
+
+def _told(error: Exception) -> str:
+    """Say what an error means for the one whose answer brought it."""
+    if isinstance(error, NotImplementedError) and 'missing the required "forward"' in str(error):
+        return "a layer has no `forward`: is the name spelled so, and indented as a part of the class?"
+    _, _, *below = _frames(error.__traceback__)  # below the exercise and its check
+    theirs = [frame for frame in below if _may_be_theirs(frame.tb_frame.f_code.co_filename)]
+    what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    if not theirs:
+        return f"what it returned, or the layer that it made, cannot be used as asked: {what}."
+    first, last = theirs[0].tb_frame, theirs[-1]
+    line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).strip()
+    names = first.f_code.co_varnames[: first.f_code.co_argcount + first.f_code.co_kwonlyargcount]
+    given = ", ".join(f"{n} = {described(first.f_locals[n])}" for n in names if n in first.f_locals and n != "self")
+    return (
+        f"your code stopped at line {last.tb_lineno}, `{line}`, with {what}. It was called with {given or 'nothing'}."
+    )
+
+
+def _may_be_theirs(file: str) -> bool:
+    return not file.startswith(OTHERS) and "site-packages" not in file
+
+
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return standard normal numbers that depend on the seed alone."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -83,6 +126,15 @@ def expect(condition: bool, feedback: str) -> None:
     """Raise `NotYet` with the feedback unless the condition holds."""
     if not condition:
         raise NotYet(feedback)
+
+
+def number(value: object, what: str) -> float:
+    """Return a number that an answer gave as a float: Python's, NumPy's, or a tensor of one element."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.detach())
+    real = isinstance(value, numbers.Real) or hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0
+    expect(real and not isinstance(value, bool), f"{what} must be a number, but is {described(value)}.")
+    return float(value)  # type: ignore[arg-type]
 
 
 def expect_close(
@@ -105,13 +157,12 @@ def expect_close(
             choose inputs that set them apart.
     """
     if isinstance(expected, Tensor):
-        expect(isinstance(got, Tensor), f"{what} must be a tensor, but is {_described(got)}.")
+        expect(isinstance(got, Tensor), f"{what} must be a tensor, but is {described(got)}.")
         same = tuple(got.shape) == tuple(expected.shape)
         expect(same, f"{what} must have shape {tuple(expected.shape)}, but has {tuple(got.shape)}.")
         expect(got.dtype == expected.dtype, f"{what} must have dtype {expected.dtype}, but has {got.dtype}.")
     else:
-        number = isinstance(got, int | float) or (isinstance(got, Tensor) and got.numel() == 1)
-        expect(number, f"{what} must be a number, but is {_described(got)}.")
+        got = number(got, what)
     if _close(got, expected, rtol, atol):
         return
     for mistake, wrong in (mistakes or {}).items():
@@ -129,13 +180,20 @@ def _close(got: object, expected: Tensor | float, rtol: float, atol: float) -> b
 
 def _difference(got: object, expected: Tensor | float) -> str:
     got, expected = (torch.as_tensor(t).detach().double().cpu() for t in (got, expected))
-    if expected.dim() == 0:
-        return f"expected {expected.item():.4f}, got {got.item():.4f}"
-    if not got.isfinite().all() and expected.isfinite().all():
+    if not got.isfinite().all() and expected.isfinite().all() and expected.dim() > 0:
         return f"{(~got.isfinite()).sum()} of its {got.numel()} values are not finite"
     index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
-    return f"at index {list(index)} expected {expected[index].item():.4f}, got {got[index].item():.4f}"
+    place = f"at index {list(index)} " if index else ""
+    right, wrong = expected[index].item(), got[index].item()
+    digits = next((d for d in range(4, 16) if f"{right:.{d}f}" != f"{wrong:.{d}f}"), 16)
+    return f"{place}expected {right:.{digits}f}, got {wrong:.{digits}f}"
 
 
-def _described(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+def described(value: object) -> str:
+    """Return what a value is, in a few words: "a float64 tensor of shape (2, 3)", "the int 3"."""
+    if isinstance(value, Tensor):
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"a {kind} tensor of shape {tuple(value.shape)}" if value.dim() else f"the {kind} tensor {value.item()}"
+    text = repr(value)
+    known = isinstance(value, str | int | float | bool | list | tuple | dict | torch.dtype) or value is None
+    return text if known and len(text) < 60 else f"a {type(value).__name__}"

@@ -1,0 +1,109 @@
+"""What an answer leaves behind, and what it uses that it was asked not to use."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from d2lnorm.course.exercises.feedback import NotYet, described, expect
+
+__all__ = ["forbidden", "kept"]
+
+HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks"
+
+
+@contextmanager
+def kept(*, generator: bool = False, **things: Any) -> Iterator[None]:
+    """Raise `NotYet` if, at the end, one of the named things is not as it was at the beginning.
+
+    Looks at tensors (values, `.grad`), at nets (parameters, buffers, keys, gradients, `requires_grad`, the mode of each
+    layer, hooks, plain attributes, and the attributes of its classes), and into lists, tuples and dicts. With
+    `generator`, at torch's global generator, too.
+    """
+    before = {name: _parts(thing) for name, thing in things.items()}
+    state = torch.get_rng_state()
+    yield
+    for name, thing in things.items():
+        after = _parts(thing)
+        for part in before[name] | after:
+            old, new = before[name].get(part, "missing"), after.get(part, "missing")
+            if not _same(old, new):
+                raise NotYet(f"{part.format(name)} is not as it was: before {_brief(old)}, after {_brief(new)}.")
+    if generator and not torch.equal(state, torch.get_rng_state()):
+        raise NotYet("torch's global generator was moved or seeded: other random numbers of the notebook change.")
+
+
+def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
+    """Return all that can be changed in a thing, by a name in which {} stands for the thing's own."""
+    if isinstance(thing, Tensor):
+        grad = None if thing.grad is None else thing.grad.detach().clone()
+        return {path: thing.detach().clone(), f"the gradient of {path}": grad}
+    if isinstance(thing, nn.Module):
+        parts: dict[str, Any] = {}
+        for name, layer in thing.named_modules():
+            of = f"layer {name!r} of {path}" if name else path
+            parts[f"the mode of {of}"] = "training" if layer.training else "evaluation"
+            parts[f"the class of {of}"] = type(layer).__name__
+            parts |= {f"the number of hooks of {of}": sum(len(getattr(layer, hooks, ())) for hooks in HOOKS)}
+            for key, value in vars(layer).items():
+                if (
+                    not key.startswith("_")
+                    and key != "training"
+                    and isinstance(value, str | int | float | tuple | None)
+                ):
+                    parts[f"`{key}` of {of}"] = value
+            for key, value in vars(type(layer)).items():
+                if not key.startswith("__"):
+                    parts[f"`{key}` of the class {type(layer).__name__}, for all nets,"] = id(value)
+        for name, parameter in thing.named_parameters():
+            parts[f"requires_grad of {name} of {path}"] = parameter.requires_grad
+            parts |= _parts(parameter, f"{name} of {path}")
+        for name, buffer in thing.named_buffers():
+            parts |= _parts(buffer, f"{name} of {path}")
+        return parts
+    if isinstance(thing, dict | list | tuple):
+        items = thing.items() if isinstance(thing, dict) else enumerate(thing)
+        parts = {f"the length of {path}": len(thing)}
+        for key, value in items:
+            parts |= _parts(value, f"element {key!r} of {path}")
+        return parts
+    return {path: thing}
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return old.dtype == new.dtype and old.shape == new.shape and torch.equal(old.nan_to_num(), new.nan_to_num())
+    return type(old) is type(new) and bool(old == new)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Tensor) and value.numel() > 1:
+        return f"its first number {value.flatten()[0].item():.4g}" if value.is_floating_point() else described(value)
+    return described(value)
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, names: set[str]) -> None:
+        super().__init__()
+        self.names, self.seen = names, ""
+
+    def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in self.names or "any" in self.names:
+            self.seen = self.seen or name
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def forbidden(*names: str, asked: str) -> Iterator[None]:
+    """Raise `NotYet` if a function of torch of one of these names is called: "layer_norm", "backward"; "any": any.
+
+    A layer of `torch.nn` calls the function of its name: "batch_norm" finds `nn.BatchNorm2d`, too. `asked` is what the
+    exercise says: "write it without F.batch_norm".
+    """
+    with _Watch(set(names)) as watch:
+        yield
+    expect(not watch.seen, f"it calls torch's `{watch.seen}`, but the exercise says: {asked}.")
