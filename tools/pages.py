@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 from build_folder import BUILD
@@ -21,7 +22,8 @@ def prepared(notebook: dict) -> dict:
         tags, options = cell["metadata"].get("tags", []), cell["metadata"].setdefault("mystnb", {})
         if kind := FOLDED & set(tags):
             cell["metadata"]["tags"] = sorted({*tags, "hide-input"})
-            title = "Solution" if "solution" in kind else cell["source"][0].strip("# \n")
+            comment = takewhile(lambda line: line.startswith("#"), cell["source"])
+            title = "Solution" if "solution" in kind else " ".join(line.strip("# \n") for line in comment)
             options["code_prompt_show"] = options["code_prompt_hide"] = title
         for output in cell["outputs"]:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
