@@ -205,7 +205,7 @@ def switched(net, batches, *, kinds=(nn.BatchNorm1d, nn.BatchNorm2d), deep=True,
 
 def put_back(net, batches, *, momentum=True, counter=True, modes=True):
     state, was = copy.deepcopy(net.state_dict()), {m: m.training for m in net.modules()}
-    bns = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    bns = [m for m in net.eval().modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     for m in bns:
         m.training, m.momentum = True, 0.0
     with torch.no_grad():
