@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
+from d2lnorm.course.exercises.feedback import NotYet, described, exercise, expect, expect_close
+from d2lnorm.course.exercises.traces import kept
 
 __all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change"]
 
@@ -19,14 +20,14 @@ Layer = TypeVar("Layer", bound=nn.Module)
 def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear]) -> str:
     """`fold(linear, bn)` must return one linear layer that computes `bn(linear(X))`, with bn in evaluation."""
     g = torch.Generator().manual_seed(1)
-    for has_bias in (True, False):
-        linear, bn = _filled(nn.Linear(3, 4, bias=has_bias).eval(), g), _filled(nn.BatchNorm1d(4, eps=0.5).eval(), g)
-        before = _state(linear, bn)
-        folded = fold(linear, bn)
-        expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not a {type(folded).__name__}.")
-        expect(_state(linear, bn) == before, "the layers that were passed in have changed: fold into a copy.")
+    for n, m, eps, has_bias, dtype in ((3, 4, 0.5, True, torch.float32), (5, 2, 0.1, False, torch.float64)):
+        linear = _filled(nn.Linear(n, m, bias=has_bias, dtype=dtype).eval(), g)
+        bn = _filled(nn.BatchNorm1d(m, eps=eps, dtype=dtype).eval(), g)
+        with kept(linear=linear, bn=bn):
+            folded = fold(linear, bn)
+        expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not {described(folded)}.")
         expect(folded.bias is not None, "the folded layer needs a bias, even if the old one had none.")
-        W, b = linear.weight, torch.zeros(4) if linear.bias is None else linear.bias
+        W, b = linear.weight, torch.zeros(m, dtype=dtype) if linear.bias is None else linear.bias
         mu, var, beta = bn.get_buffer("running_mean"), bn.get_buffer("running_var"), bn.bias
         s = bn.weight / (var + bn.eps).sqrt()
         no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
@@ -48,10 +49,8 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
             "beta is not scaled: it is added after the division": s * (b - mu + beta),
         }
         expect_close(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
-        X = torch.randn(5, 3, generator=g)
+        X = torch.randn(5, n, generator=g, dtype=dtype)
         expect_close(folded(X), bn(linear(X)), "the folded layer's output")
-    double = fold(nn.Linear(3, 4).double().eval(), nn.BatchNorm1d(4).double().eval())
-    expect(double.weight.dtype == torch.float64, "the folded layer of a float64 layer must be float64, too.")
     return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
 
 
@@ -59,17 +58,30 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
 def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, float], float]) -> str:
     """`gradient_change(net, X, y, eta)` must return how far the gradient moves on the step -eta times the gradient."""
     g = torch.Generator().manual_seed(3)
-    net = _filled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), g)
-    X, y, eta = torch.randn(6, 4, generator=g), torch.tensor([0, 1, 2, 0, 1, 2]), 0.5
-    (before,) = _state(net)
-    got = gradient_change(net, X, y, eta)
-    (after,) = _state(net)
-    moved = [name for name in before if after[name] != before[name]]
-    weights = [name for name, _ in net.named_parameters() if name in moved]
-    expect(not weights, f"the weights have changed afterwards ({weights[:1]}): step on a copy, or step back exactly.")
-    expect(not moved, f"the running statistics have moved ({moved[:1]}): in training every forward pass moves them.")
-    expect(all(p.grad is None for p in net.parameters()), "gradients are left in the net's .grad.")
-    expect(net.training, "the net came in training mode and left in evaluation: batch norm would compute otherwise.")
+    plain = _filled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), g)
+    for net, n, eta, training in ((plain, 6, 0.5, True), (_filled(_Branching(), g), 9, 0.05, False)):
+        X, y = torch.randn(n, 4, generator=g), torch.arange(n) % 3
+        net.train(training)
+        for k, p in enumerate(net.parameters()):
+            p.grad = None if k == 1 else torch.full_like(p, 7.0)  # from an earlier step of the student's training
+        with kept(net=net, X=X, y=y):
+            got = gradient_change(net, X, y, eta)
+        _expect_change(got, net, X, y, eta)
+    return "the right distance, and weights, gradients, running statistics and mode were left as they were."
+
+
+class _Branching(nn.Module):
+    """A net with a branch and a layer that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm, self.last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.last(X + torch.tanh(self.norm(self.inner(torch.tanh(self.inner(X))))))
+
+
+def _expect_change(got: float, net: nn.Module, X: Tensor, y: Tensor, eta: float) -> None:
     here, there, change = _change(net, X, y, -eta)
     wrong = {
         "the step went uphill: subtract eta times the gradient": _norm(_change(net, X, y, eta)[2]),
@@ -77,37 +89,46 @@ def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, 
         "the norms of the parameters were added up; take one norm over all numbers": sum(d.norm() for d in change),
         "it is the difference of the two norms, which misses a turn": (_norm(there) - _norm(here)).abs(),
         "it is the norm of the gradient itself": _norm(here),
-        "batch norm was in evaluation mode": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
+        "batch norm was in the other mode": _norm(_change(copy.deepcopy(net).train(not net.training), X, y, -eta)[2]),
         "only the first parameter was counted": change[0].norm(),
         "it is the new gradient alone, or .grad still held the old one: backward adds up": _norm(there),
         "both gradients are one tensor: backward writes to .grad again, so clone it": 0.0,
         "it was divided by eta": _norm(change) / eta,
     }
     expect_close(got, _norm(change).item(), "the change", wrong)
-    expect(isinstance(got, float), f"return a Python float, not a {type(got).__name__}.")
-    return "the right distance, and weights, gradients, running statistics and mode were left as they were."
+    expect(not isinstance(got, Tensor), f"return a float, not {described(got)}.")
 
 
 @exercise
 def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Conv2d]) -> str:
     """`fold(bn, conv)` must return one convolution that computes `conv(bn(X))`; with zero padding there is none."""
     g = torch.Generator().manual_seed(4)
-    for has_bias in (True, False):
-        conv = _filled(nn.Conv2d(3, 3, 2, stride=2, bias=has_bias), g)
-        bn = _filled(nn.BatchNorm2d(3, eps=0.5).eval(), g)
-        before = _state(bn, conv)
-        folded = fold(bn, conv)
-        expect(isinstance(folded, nn.Conv2d), f"return an nn.Conv2d, not a {type(folded).__name__}.")
-        expect(_state(bn, conv) == before, "the layers that were passed in have changed: fold into a copy.")
-        expect(folded.stride == conv.stride, "the folded convolution has lost its stride.")
+    for i, o, eps, dtype, options in (
+        (3, 3, 0.5, torch.float32, {"kernel_size": 2, "stride": 2}),
+        (2, 4, 0.1, torch.float64, {"kernel_size": (3, 2), "bias": False, "dilation": (1, 2), "padding": "valid"}),
+        (4, 2, 0.3, torch.float32, {"kernel_size": 3, "padding": 1, "padding_mode": "circular"}),
+    ):
+        conv = _filled(nn.Conv2d(i, o, dtype=dtype, **options), g)
+        bn = _filled(nn.BatchNorm2d(i, eps=eps, dtype=dtype).eval(), g)
+        with kept(bn=bn, conv=conv):
+            try:
+                folded = fold(bn, conv)
+            except ValueError as error:
+                raise NotYet(f"{conv} pads no zeros and can be folded, but you raise a ValueError: {error}.") from None
+        expect(isinstance(folded, nn.Conv2d), f"return an nn.Conv2d, not {described(folded)}.")
         expect(folded.bias is not None, "the folded convolution needs a bias, even if the old one had none.")
-        W, b = conv.weight, torch.zeros(3) if conv.bias is None else conv.bias
+        for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
+            old, new = getattr(conv, name), getattr(folded, name)
+            expect(old == new, f"the folded convolution must have {name}={old!r}, as the given one, but has {new!r}.")
+        W, b = conv.weight, torch.zeros(o, dtype=dtype) if conv.bias is None else conv.bias
         mu, var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
         s = bn.weight / (var + bn.eps).sqrt()
         t = bn.bias - s * mu
         no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
         wrong = {
-            "the scale belongs to the channels that come in (axis 1), not to those that go out": s[:, None, None, None],
+            "the scale belongs to the channels that come in (axis 1), not to those that go out": (
+                s[:, None, None, None] if i == o else torch.ones(())
+            ),
             "eps is missing under the root": no_eps[:, None, None],
             "it was divided by the variance, not by its root": no_root[:, None, None],
             "eps belongs under the root, not beside it": (bn.weight / (var.sqrt() + bn.eps))[:, None, None],
@@ -118,16 +139,24 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
         wrong = {
             "the shift of batch norm is missing": b,
             "the convolution's own bias was forgotten": kernel @ t,
-            "the shift must go through the weights, as every input does": b + t,
+            "the shift must go through the weights, as every input does": b + t if i == o else b,
             "the shift meets every pixel under the kernel: sum over its height and width": b + W.mean((2, 3)) @ t,
             "the shift goes through the old weights, since the scale is in it already": b + kernel @ (s * t),
             "the scale of the running mean is missing": b + kernel @ (bn.bias - mu),
         }
         expect_close(folded.bias, b + kernel @ t, "the folded bias", wrong)
-        X = torch.randn(2, 3, 4, 4, generator=g)
+        X = torch.randn(2, i, 5, 6, generator=g, dtype=dtype)
         expect_close(folded(X), conv(bn(X)), "the folded convolution's output")
-    refused = raises(ValueError, fold, _filled(nn.BatchNorm2d(3).eval(), g), nn.Conv2d(3, 3, 3, padding=1))
-    expect(refused, "with padding=1 the border is wrong: zeros come in after batch norm. Raise a ValueError.")
+    for padding in (1, (1, 0), (0, 2), "same"):
+        conv = nn.Conv2d(3, 3, 3, padding=padding)
+        try:
+            got = fold(_filled(nn.BatchNorm2d(3).eval(), g), conv)
+        except ValueError:
+            continue
+        except TypeError as error:
+            raise NotYet(f"for padding={padding!r} raise a ValueError; yours stops with {error}.") from None
+        what = f"for padding={padding!r} the border is wrong: zeros come in after batch norm. Raise a ValueError"
+        raise NotYet(f"{what}; you return {described(got)}.")
     return "weight, bias and output right, nothing changed in place, and zero padding refused."
 
 
@@ -140,10 +169,6 @@ def _filled(module: Layer, g: torch.Generator) -> Layer:
                 if name.endswith("running_var"):
                     t.abs_().add_(0.3)
     return module
-
-
-def _state(*modules: nn.Module) -> list[dict[str, list]]:
-    return [{name: t.tolist() for name, t in m.state_dict().items()} for m in modules]
 
 
 def _change(net: nn.Module, X: Tensor, y: Tensor, step: float) -> list[list[Tensor]]:

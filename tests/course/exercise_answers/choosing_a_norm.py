@@ -1,7 +1,9 @@
 """Answers to the exercises of notebook 08."""
 
 import copy
+import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -60,6 +62,16 @@ def linear_by_probing(linear, bn):
     return folded
 
 
+def linear_row_by_row(linear, bn):
+    new = nn.Linear(linear.in_features, linear.out_features).to(linear.weight.dtype)
+    for row in range(linear.out_features):
+        s = bn.weight[row] / torch.sqrt(bn.running_var[row] + bn.eps)
+        new.weight.data[row] = s * linear.weight.data[row]
+        own = 0 if linear.bias is None else linear.bias.data[row]
+        new.bias.data[row] = s * (own - bn.running_mean[row]) + bn.bias[row]
+    return new
+
+
 def always_float32(linear, bn):
     return linear_fold()(linear, bn).float()
 
@@ -104,6 +116,38 @@ def change_with_optimizer(net, X, y, eta):
     return change_and_never_back(copy.deepcopy(net), X, y, eta)
 
 
+def change_put_back(net, X, y, eta, gradients=True, alias=False):
+    """On the net itself, which is put back in the end."""
+    state, old = copy.deepcopy(net.state_dict()), [p.grad for p in net.parameters()]
+    old = old if alias else copy.deepcopy(old)
+
+    def gradient():
+        net.zero_grad(set_to_none=not alias)
+        F.cross_entropy(net(X), y).backward()
+        return [p.grad.clone() for p in net.parameters()]
+
+    here = gradient()
+    with torch.no_grad():
+        for p, g in zip(net.parameters(), here, strict=True):
+            p -= eta * g
+    there = gradient()
+    net.load_state_dict(state)
+    net.zero_grad()
+    if gradients:
+        for p, g in zip(net.parameters(), old, strict=True):
+            p.grad = g
+    return sum(((a - b) ** 2).sum() for a, b in zip(here, there, strict=True)).sqrt().item()
+
+
+def change_by_parts(net, X, y, eta):
+    twin = copy.deepcopy(net)
+    first = torch.autograd.grad(F.nll_loss(twin(X).log_softmax(1), y), tuple(twin.parameters()))
+    for p, g in zip(twin.parameters(), first, strict=True):
+        p.data.sub_(g, alpha=eta)
+    second = torch.autograd.grad(F.nll_loss(twin(X).log_softmax(1), y), tuple(twin.parameters()))
+    return math.hypot(*(d for a, b in zip(first, second, strict=True) for d in (b - a).flatten().tolist()))
+
+
 def change_moves_statistics(net, X, y, eta):
     result = change_of()(net, X, y, eta)
     with torch.no_grad():
@@ -140,15 +184,53 @@ def change_of_norms(net, X, y, eta):
     return abs(norms[1] - norms[0])
 
 
+def pads(conv):
+    return conv.padding_mode == "zeros" and conv.padding not in ((0, 0), "valid")
+
+
+def changed(layer, **values):
+    for name, value in values.items():
+        setattr(layer, name, value)
+    return layer
+
+
+def conv_with_einsum(bn, conv):
+    if pads(conv):
+        raise ValueError(f"padding {conv.padding}")
+    new = copy.deepcopy(conv)
+    s = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+    new.weight = nn.Parameter(torch.einsum("oihw,i->oihw", conv.weight, s).detach())
+    b = torch.einsum("oihw,i->o", conv.weight, bn.bias - s * bn.running_mean)
+    new.bias = nn.Parameter((b if conv.bias is None else b + conv.bias).detach())
+    return new
+
+
+def conv_new(bn, conv):
+    """Made from its options."""
+    options = {k: getattr(conv, k) for k in ("stride", "padding", "dilation", "padding_mode")}
+    if pads(conv):
+        raise ValueError
+    new = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, **options).to(conv.weight)
+    with torch.no_grad():
+        for o in range(conv.out_channels):
+            new.bias[o] = 0.0 if conv.bias is None else conv.bias[o]
+            for i in range(conv.in_channels):
+                s = bn.weight[i] / (bn.running_var[i] + bn.eps) ** 0.5
+                new.weight[o, i] = conv.weight[o, i] * s
+                new.bias[o] += conv.weight[o, i].sum() * (bn.bias[i] - s * bn.running_mean[i])
+    return new
+
+
 def conv_fold(
     scale=lambda bn: bn.weight / (bn.running_var + bn.eps).sqrt(),
     shift=lambda bn, s: bn.bias - s * bn.running_mean,
     axis=1,
     bias=lambda W, b, t: b + (W * t.view(1, -1, 1, 1)).sum((1, 2, 3)),
     padded=False,
+    refuses=None,
 ):
     def fold(bn, conv):
-        if not padded and conv.padding != (0, 0):
+        if not padded and (refuses or pads)(conv):
             raise ValueError("zero padding")
         s = scale(bn)
         W = conv.weight * s.view([-1 if i == axis else 1 for i in range(4)])
@@ -159,10 +241,10 @@ def conv_fold(
 
 def conv_by_probing(bn, conv):
     """The bias from a black image, the weights as the gradient of each output to its patch."""
-    if conv.padding != (0, 0):
+    if pads(conv):
         raise ValueError("zero padding")
-    X = torch.zeros(1, conv.in_channels, *conv.kernel_size, requires_grad=True)
-    Y = conv(bn(X)).flatten()
+    X = torch.zeros(1, conv.in_channels, *conv.kernel_size, requires_grad=True, dtype=conv.weight.dtype)
+    Y = F.conv2d(bn(X), conv.weight, conv.bias).flatten()
     W = torch.cat([torch.autograd.grad(y, X, retain_graph=True)[0] for y in Y])
     return set_to(conv, W, Y)
 
@@ -181,7 +263,7 @@ def conv_without_stride(bn, conv):
 
 ANSWERS = {
     check_fold_into_linear: Answers(
-        right=[linear_fold(), d2lnorm.fold_batch_norm, fuse_linear_bn_eval, linear_by_probing],
+        right=[linear_fold(), d2lnorm.fold_batch_norm, fuse_linear_bn_eval, linear_by_probing, linear_row_by_row],
         wrong={
             "eps forgotten": (linear_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
             "eps outside": (
@@ -196,34 +278,44 @@ ANSWERS = {
             "no beta": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu)), "beta is missing"),
             "beta scaled": (linear_fold(shift=lambda s, b, mu, beta: s * (b - mu + beta)), "beta is not scaled"),
             "mean added": (linear_fold(shift=lambda s, b, mu, beta: s * (b + mu) + beta), "not added"),
-            "in place": (linear_in_place, "fold into a copy"),
+            "in place": (linear_in_place, "of linear is not as it was"),
             "no bias for none": (no_bias_when_there_was_none, "needs a bias"),
-            "float32": (always_float32, "must be float64"),
+            "float32": (always_float32, "must have dtype torch.float64"),
             "the pair": (lambda linear, bn: nn.Sequential(linear, bn), "not a Sequential"),
         },
     ),
     check_gradient_change: Answers(
-        right=[change_of(), change_with_optimizer],
+        right=[
+            change_of(),
+            change_with_optimizer,
+            change_put_back,
+            change_by_parts,
+            lambda *a: np.float64(change_of()(*a)),
+        ],
         wrong={
             "uphill": (change_of(sign=1), "uphill"),
             "squared": (change_of(norm=lambda d: sum((t**2).sum() for t in d)), "square of the norm"),
             "sum of norms": (change_of(norm=lambda d: sum(t.norm() for t in d)), "one norm over all"),
             "difference of norms": (change_of_norms, "misses a turn"),
             "no difference": (change_of(of=lambda a, b: a), "the gradient itself"),
-            "in eval": (change_of(mode=False), "evaluation mode"),
+            "in eval": (change_of(mode=False), "the other mode"),
             "added up in .grad": (change_of(of=lambda a, b: b), "backward adds up"),
             "one tensor": (change_of(of=lambda a, b: b - b), "clone it"),
             "over eta": (lambda net, X, y, eta: change_of()(net, X, y, eta) / eta, "divided by eta"),
             "first parameter": (change_of(norm=lambda d: d[0].norm()), "only the first parameter"),
-            "weights moved": (change_and_never_back, "the weights have changed"),
-            "statistics moved": (change_moves_statistics, "running statistics have moved"),
-            "gradients left": (change_leaves_gradients, "left in the net's .grad"),
-            "left in eval": (change_leaves_eval, "left in evaluation"),
-            "a tensor": (change_as_tensor, "Python float"),
+            "weights moved": (change_and_never_back, "of net is not as it was"),
+            "statistics moved": (change_moves_statistics, "running_mean of net is not as it was"),
+            "gradients cleared": (lambda *a: change_put_back(*a, gradients=False), "the gradient of"),
+            "gradients overwritten": (lambda *a: change_put_back(*a, alias=True), "the gradient of"),
+            "always in training mode": (change_of(mode=True), "the other mode"),
+            "nothing": (lambda *a: change_of()(*a) and None, "must be a number"),
+            "gradients left": (change_leaves_gradients, "the gradient of"),
+            "left in eval": (change_leaves_eval, "the mode of net is not as it was"),
+            "a tensor": (change_as_tensor, "return a float, not the float32 tensor"),
         },
     ),
     check_fold_into_conv_after: Answers(
-        right=[conv_fold(), conv_by_probing],
+        right=[conv_fold(), conv_by_probing, conv_with_einsum, conv_new, lambda bn, conv: conv_fold()(bn, conv).eval()],
         wrong={
             "as if after": (conv_fold(axis=0), "channels that come in"),
             "eps forgotten": (conv_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
@@ -235,9 +327,21 @@ ANSWERS = {
             "mean over pixels": (conv_fold(bias=lambda W, b, t: b + W.mean((2, 3)) @ t), "sum over its height"),
             "scaled twice": (conv_fold(shift=lambda bn, s: s * (bn.bias - s * bn.running_mean)), "old weights"),
             "mean not scaled": (conv_fold(shift=lambda bn, s: bn.bias - bn.running_mean), "running mean is missing"),
-            "in place": (conv_in_place, "fold into a copy"),
+            "in place": (conv_in_place, "of conv is not as it was"),
             "stride lost": (conv_without_stride, "stride"),
             "padding accepted": (conv_fold(padded=True), "Raise a ValueError"),
+            "refuses all padding": (conv_fold(refuses=lambda conv: conv.padding != (0, 0)), "pads no zeros"),
+            "only 1 refused": (
+                conv_fold(refuses=lambda conv: pads(conv) and conv.padding == (1, 1)),
+                "Raise a ValueError",
+            ),
+            "same accepted": (conv_fold(refuses=lambda c: pads(c) and c.padding != "same"), "for padding='same'"),
+            "a TypeError": (lambda bn, conv: conv_fold()(bn, conv) if not pads(conv) else [] + 1, "raise a ValueError"),
+            "dilation lost": (lambda bn, conv: changed(conv_fold()(bn, conv), dilation=(1, 1)), "must have dilation"),
+            "None for padding": (lambda bn, conv: None if pads(conv) else conv_fold()(bn, conv), "you return None"),
+            "float32": (lambda bn, conv: conv_fold()(bn, conv).float(), "must have dtype torch.float64"),
+            "the pair": (lambda bn, conv: nn.Sequential(bn, conv), "return an nn.Conv2d"),
+            "left in training": (lambda bn, conv: conv_fold()(bn.train(), conv), "the mode of bn"),
         },
     ),
 }
