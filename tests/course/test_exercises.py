@@ -13,7 +13,9 @@ import d2lnorm.course.exercises
 from d2lnorm.course.exercises.feedback import NotYet, exercise, expect, expect_close, number
 
 MODULES = [
-    m.name for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__) if m.name not in {"feedback", "traces"}
+    m.name
+    for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__)
+    if m.name not in {"draws", "feedback", "functions", "traces"}
 ]
 ANSWERS = {}
 for name in MODULES:

@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, randn
+from d2lnorm.course.exercises.functions import expect_gradients, expect_precise, value_of
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]
 
@@ -27,38 +27,10 @@ def _normalized(X: Tensor, axes: tuple[int, ...], unbiased: bool = False, outsid
     return (X - mean) / (var.sqrt() + EPS if outside else (var + EPS).sqrt())
 
 
-def _value(function: Callable, *arguments: Any) -> Any:
-    """Return the function's value for copies of the arguments, having seen that it leaves them as they are."""
-    given = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
-    value = function(*given)
-    same = all(torch.equal(a, g) for a, g in zip(arguments, given, strict=True) if isinstance(a, Tensor))
-    expect(same, "an argument was changed in place; leave X, weight and bias as they are.")
-    return value
-
-
-def _check_gradient(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
-    mine, torchs = ([t.clone().requires_grad_() for t in inputs] for _ in range(2))
-    Y, upstream = ours(*mine), randn(*inputs[0].shape, seed=9)
-    expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad or be detached.")
-    Y.backward(upstream)
-    truths = torch.autograd.grad(theirs(*torchs), torchs, upstream)
-    by_X = mine[0].grad is not None and torch.allclose(mine[0].grad, truths[0], rtol=1e-6, atol=1e-8)
-    expect(by_X, "the gradient by X is not right: the statistics depend on X, too, so they must keep their graph.")
-    for name, a, truth in zip(("X", "weight", "bias"), mine, truths, strict=False):
-        expect(a.grad is not None, f"{name} gets no gradient.")
-        expect_close(a.grad, truth, f"the gradient by {name}", rtol=1e-6, atol=1e-8)
-
-
-def _check_large_mean(ours: Callable, theirs: Callable, *shape: int) -> None:
-    X = 1e4 + randn(*shape).to(torch.float32)
-    error = (ours(X).double() - theirs(X.double())).abs().max().item()
-    expect(error < 0.01, "beside a mean of 10,000 the variance is lost: E[x^2] - E[x]^2 cancels. Average (X - mean)^2.")
-
-
 @exercise
 def check_my_layer_norm(my_layer_norm: Callable) -> str:
     """Check `my_layer_norm(X, normalized_shape, weight, bias, eps)`: values, gradients, one to three axes, means."""
-    for shape, k in (((3, 4), 1), ((2, 3, 4), 1), ((2, 3, 4), 2), ((2, 2, 3, 2), 3)):
+    for shape, k in (((3, 4), 1), ((2, 3, 4), 1), ((2, 3, 4), 2), ((2, 2, 3, 2), 3), ((5,), 1), ((3, 4), 2)):
         X, last, sizes = randn(*shape), tuple(range(-k, 0)), shape[-k:]
         weight, bias = 1 + 0.5 * randn(2, *sizes, seed=1)
         mistakes = {
@@ -74,21 +46,21 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
             "only the last axis was normalized, but normalized_shape names more": (-1,),
         }
         mistakes |= {words: weight * _normalized(X, wrong) + bias for words, wrong in axes.items()}
-        got = _value(my_layer_norm, X, sizes, weight, bias, EPS)
+        got = value_of(my_layer_norm, X, sizes, weight, bias, EPS, name="layer_norm")
         expect_close(got, F.layer_norm(X, sizes, weight, bias, EPS), f"the output for {shape}", mistakes)
         mine, torchs = (lambda X, w, b, f=f, s=sizes: f(X, s, w, b, EPS) for f in (my_layer_norm, F.layer_norm))
-        _check_gradient(mine, torchs, X, weight, bias)
+        expect_gradients(mine, torchs, X, weight, bias)
     ones, zeros = torch.ones(64), torch.zeros(64)
-    _check_large_mean(lambda X: my_layer_norm(X, (64,), ones, zeros), lambda X: F.layer_norm(X, (64,)), 4, 64)
+    expect_precise(lambda X: my_layer_norm(X, (64,), ones, zeros), lambda X: F.layer_norm(X, (64,)), 4, 64)
     return "value and gradients agree with F.layer_norm for one to three axes, also beside a mean of 10,000."
 
 
 @exercise
 def check_my_group_norm(my_group_norm: Callable) -> str:
     """Check `my_group_norm(X, num_groups, weight, bias, eps)`; every combination of the usual faults is known."""
-    for shape in ((2, 6, 2, 2), (3, 6), (2, 6, 2)):
+    for shape, G in (((2, 6, 2, 2), 2), ((3, 6), 3), ((2, 6, 2), 2), ((2, 6, 6), 3), ((2, 4, 3, 4), 1)):
         (N, C, *positions), d = shape, len(shape)
-        X, G, (weight, bias) = randn(*shape, seed=2), 2, 1 + 0.5 * randn(2, C, seed=3)
+        X, (weight, bias) = randn(*shape, seed=2), 1 + 0.5 * randn(2, C, seed=3)
         w, b = (t.view(C, *(1 for _ in positions)) for t in (weight, bias))
         near, far = (X.reshape(N, *split, *positions) for split in ((G, C // G), (C // G, G)))
         axes, across, mistakes = tuple(range(2, d + 1)), (1, *range(3, d + 1)), {}
@@ -106,12 +78,12 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
         for words, (t, over) in wrong.items():
             mistakes[words] = w * _normalized(t, over).reshape(shape) + b
         mistakes[NO_SCALE] = _normalized(near, axes).reshape(shape)
-        got = _value(my_group_norm, X, G, weight, bias, EPS)
+        got = value_of(my_group_norm, X, G, weight, bias, EPS, name="group_norm")
         expect_close(got, F.group_norm(X, G, weight, bias, EPS), f"the output for {shape}", mistakes)
-        mine, torchs = (lambda X, w, b, f=f: f(X, 2, w, b, EPS) for f in (my_group_norm, F.group_norm))
-        _check_gradient(mine, torchs, X, weight, bias)
+        mine, torchs = (lambda X, w, b, f=f, G=G: f(X, G, w, b, EPS) for f in (my_group_norm, F.group_norm))
+        expect_gradients(mine, torchs, X, weight, bias)
     ones, zeros = torch.ones(4), torch.zeros(4)
-    _check_large_mean(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
+    expect_precise(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
     return "groups of neighbours, biased variance, eps inside the root, for two to four axes, with gradients."
 
 
@@ -128,11 +100,14 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
         "the squares were summed, but not divided by their number": weight * X / (8 * square + EPS).sqrt(),
         "the weight was left out": X / (square + EPS).sqrt(),
     }
-    Y, expected = _value(my_rms_norm, X, weight, EPS), F.rms_norm(X, (8,), weight, EPS)
+    Y, expected = value_of(my_rms_norm, X, weight, EPS, name="rms_norm"), F.rms_norm(X, (8,), weight, EPS)
     expect_close(Y, expected, "the output in float64", mistakes)
     precise = torch.allclose(Y, expected, rtol=1e-12)
     expect(precise, "float64 input is right to 7 digits only: it went through float32. Widen 16-bit inputs only.")
-    _check_gradient(lambda X, w: my_rms_norm(X, w, EPS), lambda X, w: F.rms_norm(X, (8,), w, EPS), X, weight)
+    for more, eps in ((X.view(3, 2, 4), 0.1), (1e-9 * X[0, :4], 0.0)):
+        got, what = my_rms_norm(more, weight[:4], eps), f"the output for {tuple(more.shape)} and eps={eps}"
+        expect_close(got, F.rms_norm(more, (4,), weight[:4], eps), what, rtol=1e-12, atol=1e-15)
+    expect_gradients(lambda X, w: my_rms_norm(X, w, EPS), lambda X, w: F.rms_norm(X, (8,), w, EPS), X, weight)
     Y = my_rms_norm(300 * randn(4, 64, seed=6).to(torch.float16), ones)
     expect(Y.dtype == torch.float16, f"the result must have the type of X, torch.float16, but has {Y.dtype}.")
     expect(bool(Y.isfinite().all() and Y.any()), "the squares overflowed in float16: compute them in float32.")
@@ -166,12 +141,13 @@ def _some_net() -> nn.Sequential:
 @exercise
 def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
     """Check `replace_batch_norm(net, num_groups)` on single layers and a nested net: what is swapped, what kept."""
-    for bn in (nn.BatchNorm1d(4, eps=0.3), nn.BatchNorm2d(4, affine=False), nn.BatchNorm3d(4, dtype=torch.float64)):
+    layers = nn.BatchNorm1d(4, eps=0.3), nn.BatchNorm2d(4, affine=False), nn.BatchNorm3d(4, dtype=torch.float64)
+    for bn, groups in zip(layers, (2, 1, 4), strict=True):
         if bn.affine:
             bn.weight.data, bn.bias.data = torch.arange(2, 10, dtype=bn.weight.dtype).view(2, 4)
-        gn = replace_batch_norm(copy.deepcopy(bn).eval(), 2)
+        gn = replace_batch_norm(copy.deepcopy(bn).eval(), groups)
         expect(isinstance(gn, nn.GroupNorm), f"a net that is itself a {type(bn).__name__} must become a GroupNorm.")
-        expect((gn.num_groups, gn.num_channels) == (2, 4), "GroupNorm must get num_groups, and BN's channels.")
+        expect((gn.num_groups, gn.num_channels) == (groups, 4), "GroupNorm must get num_groups, and BN's channels.")
         expect(gn.eps == bn.eps, f"eps was {bn.eps}, but is {gn.eps} now: keep it.")
         expect(gn.affine == bn.affine, "a layer with affine=False has no weight and bias; keep it so.")
         expect(not gn.training, "the net was in evaluation mode, the new layer is not: keep the mode.")
@@ -180,16 +156,21 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
             expect(new.dtype == old.dtype, f"{name} was {old.dtype}, but is {new.dtype} now: keep the type.")
             expect_close(new, old, f"the new layer's {name}", {"it starts anew; copy the old one": start})
     net, batch = _some_net(), randn(3, 4, 2, 2).to(torch.float32)
+    parameters = [id(p) for p in net.parameters()]
     others = [m for m in net.modules() if not isinstance(m, BATCH_NORMS)]
     names = ", ".join(name for name in net.state_dict() if name.endswith(("weight", "bias")))
     expect(replace_batch_norm(net, 2) is net, "change the net in place and return it; this is another object.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
     expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
+    groups_of = {m.num_groups for m in net.modules() if isinstance(m, nn.GroupNorm)}
+    expect(groups_of == {2}, f"with num_groups=2 each GroupNorm must have 2 groups, but yours have {groups_of}.")
     expect(net[0] is net[2], "a layer that was used in two places has become two layers, each with a life of its own.")
     kept = [id(m) for m in net.modules() if not isinstance(m, nn.GroupNorm)] == [id(m) for m in others]
     expect(kept, "other layers than batch norm were changed; leave them alone, InstanceNorm and LayerNorm too.")
     now = ", ".join(net.state_dict())
     expect(now == names, f"the keys of the state_dict must be {names}, but are {now}.")
+    same = parameters == [id(p) for p in net.parameters()]
+    expect(same, "keep the very parameters `weight` and `bias`, not copies of them: an optimizer may hold them.")
     change = (net(batch)[:1] - net(batch[:1])).abs().max().item()
     expect(change < 1e-4, "the net's output for an image still depends on the other images.")
     return "every batch norm layer swapped, at any depth, and all that can be kept was kept."

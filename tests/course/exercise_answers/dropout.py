@@ -271,10 +271,10 @@ ANSWERS = {
             "F.dropout of 1 - p": (seeded(keep=lambda u, p: u < p, scale=lambda p: 1 / p), "to be dropped"),
             "same mask for the batch": (seeded(shape=lambda X: X.shape[1:]), "same mask"),
             "NaN at p = 1": (nan_at_one, "treat p = 1 by itself"),
-            "in place": (in_place, "in place"),
+            "in place": (in_place, "X is not as it was"),
             "active in evaluation": (in_eval_too, "evaluation"),
             "classic": (scaled_in_eval, "evaluation"),
-            "global generator": (global_generator, "not drawn from the generator"),
+            "global generator": (global_generator, "global generator"),
             "a generator of its own": (own_generator, "another seed"),
             "no dropout": (never, "nothing was dropped"),
         },
@@ -325,7 +325,7 @@ ANSWERS = {
             "active in evaluation": (connect_in_eval, "evaluation"),
             "global generator": (
                 connect(lambda X, W, b, p, keep: F.linear(X, F.dropout(W, p), b)),
-                "not drawn from the generator",
+                "global generator",
             ),
         },
     ),
@@ -352,7 +352,7 @@ ANSWERS = {
     check_drop_path: Answers(
         right=[Path, PathByIndex],
         wrong={
-            "branch called on all": (PathCallsAll, "survived, but the branch was called on 500"),
+            "branch called on all": (PathCallsAll, "called on [500]"),
             "one draw": (PathShared, "shared one draw"),
             "elements": (PathElements, "single elements"),
             "not scaled": (PathUnscaled, "not scaled"),

@@ -38,14 +38,14 @@ def layer_no_grad(X, normalized_shape, weight, bias, eps=1e-5):
 
 
 def layer_in_place(X, normalized_shape, weight, bias, eps=1e-5):
-    Y = F.layer_norm(X, normalized_shape, weight, bias, eps)
+    Y = layer()(X, normalized_shape, weight, bias, eps)
     if not X.requires_grad:
         X.sub_(1)
     return Y
 
 
 def layer_without_weight(X, normalized_shape, weight, bias, eps=1e-5):
-    return F.layer_norm(X, normalized_shape, eps=eps)
+    return layer()(X, normalized_shape, torch.ones_like(weight), torch.zeros_like(bias), eps)
 
 
 def group(strided=False, correction=0, outside=False, axes=None, detach=False, formula=None):
@@ -71,15 +71,15 @@ def group_by_chunks(X, num_groups, weight, bias, eps=1e-5):
 
 
 def as_layer(X, num_groups, weight, bias, eps=1e-5):
-    return F.group_norm(X, 1, weight, bias, eps)
+    return group()(X, 1, weight, bias, eps)
 
 
 def as_instance(X, num_groups, weight, bias, eps=1e-5):
-    return F.group_norm(X, X.shape[1], weight, bias, eps)
+    return group()(X, X.shape[1], weight, bias, eps)
 
 
 def group_without_weight(X, num_groups, weight, bias, eps=1e-5):
-    return F.group_norm(X, num_groups, eps=eps)
+    return group()(X, num_groups, torch.ones_like(weight), torch.zeros_like(bias), eps)
 
 
 def rms(wide=None, default=None, centre=False, outside=False, over=-1, out=None, total=False):
@@ -106,6 +106,13 @@ def rms_by_torch(X, weight, eps=None):
     return F.rms_norm(wide, X.shape[-1:], weight.to(wide.dtype), eps).to(X.dtype)
 
 
+def rms_by_norm(X, weight, eps=None):
+    wide = X if X.dtype in (torch.float32, torch.float64) else X.to(torch.float32)
+    eps = torch.finfo(wide.dtype).eps if eps is None else eps
+    size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True) ** 2 / X.shape[-1]
+    return (wide / torch.sqrt(size + eps) * weight.to(wide)).to(X.dtype)
+
+
 def rms_narrow_bfloat16(X, weight, eps=None):
     return rms(wide="own" if X.dtype == torch.bfloat16 else None)(X, weight, eps)
 
@@ -125,15 +132,17 @@ def rms_without_weight(X, weight, eps=None):
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def convert(bn, groups, eps=True, affine=True, values=True, mode=True, dtype=True):
+def convert(bn, groups, eps=True, affine=True, values=True, mode=True, dtype=True, copies=False, as_size=False):
     gn = nn.GroupNorm(
-        groups,
+        bn.num_features // groups if as_size else groups,
         bn.num_features,
         eps=bn.eps if eps else 1e-5,
         affine=bn.affine if affine else True,
         dtype=bn.weight.dtype if dtype and bn.affine else None,
     )
-    if values and bn.affine:
+    if values and bn.affine and dtype and not copies:
+        gn.weight, gn.bias = bn.weight, bn.bias
+    elif values and bn.affine:
         with torch.no_grad():
             gn.weight.copy_(bn.weight)
             gn.bias.copy_(bn.bias)
@@ -192,12 +201,16 @@ def replace_and_rename(net, num_groups):
 ANSWERS = {
     check_my_layer_norm: Answers(
         right=[
-            F.layer_norm,
             layer_norm,
             layer(),
             layer(formula=lambda X, mean, over: (X - mean).square().mean(over, keepdim=True)),
         ],
         wrong={
+            "torch's own": (F.layer_norm, "without F.layer_norm"),
+            "a layer of torch": (
+                lambda X, s, w, b, eps=1e-5: nn.LayerNorm(s, eps).to(X)(X) * w + b,
+                "without F.layer_norm",
+            ),
             "unbiased": (layer(correction=1), "divided by n - 1"),
             "eps outside the root": (layer(outside=True), "inside the root"),
             "two faults": (layer(correction=1, outside=True), "divides by n; and eps was added"),
@@ -208,14 +221,15 @@ ANSWERS = {
             "E[x^2] - E[x]^2": (layer(formula=cancelling), "cancels"),
             "detached": (layer(formula=detached), "keep their graph"),
             "no_grad": (layer_no_grad, "no_grad"),
-            "in place": (layer_in_place, "changed in place"),
+            "in place": (layer_in_place, "X is not as it was"),
             "without weight": (layer_without_weight, "weight and bias were left out"),
             "float32": (lambda X, *args: layer()(X, *args).float(), "dtype"),
         },
     ),
     check_my_group_norm: Answers(
-        right=[F.group_norm, group(), group_by_chunks],
+        right=[group(), group_by_chunks],
         wrong={
+            "torch's own": (F.group_norm, "without F.group_norm"),
             "strided": (group(strided=True), "a group holds neighbours"),
             "unbiased": (group(correction=1), "divided by n - 1"),
             "eps outside the root": (group(outside=True), "inside the root"),
@@ -232,8 +246,14 @@ ANSWERS = {
         },
     ),
     check_my_rms_norm: Answers(
-        right=[rms(), rms_by_torch],
+        right=[rms(), rms_by_norm],
         wrong={
+            "torch's own": (rms_by_torch, "without F.rms_norm"),
+            "eps or": (lambda X, w, eps=None: rms()(X, w, eps or None), "eps=0.0"),
+            "all axes but the first": (
+                lambda X, w, e=None: rms(over=tuple(range(min(1, X.dim() - 1), X.dim())))(X, w, e),
+                "(3, 2, 4)",
+            ),
             "mean subtracted": (rms(centre=True), "subtracts nothing"),
             "eps outside the root": (rms(outside=True), "belongs inside"),
             "over the batch": (rms(over=0), "over the first axis"),
@@ -261,6 +281,9 @@ ANSWERS = {
             "shared layer split": (replace(memo=False), "a life of its own"),
             "2-D only": (replace(kinds=nn.BatchNorm2d), "is itself a BatchNorm1d"),
             "instance norm too": (replace(kinds=BATCH_NORMS | nn.InstanceNorm2d), "other layers than batch norm"),
+            "copies": (replace(copies=True), "the very parameters"),
+            "always 2": (lambda net, groups: replace()(net, 2), "must get num_groups"),
+            "size for number": (lambda net, groups: replace(as_size=True)(net, groups), "num_groups"),
             "eps": (replace(eps=False), "eps was 0.3"),
             "affine": (replace(affine=False), "affine=False"),
             "values": (replace(values=False), "it starts anew"),
