@@ -1,4 +1,4 @@
-"""What the checks ask of a function that torch has, too: its values, gradients and traces, and that it is no call of it."""
+"""What the checks ask of a function that torch has, too: values, gradients, traces, and that it does not call it."""
 
 from collections.abc import Callable
 from typing import Any
