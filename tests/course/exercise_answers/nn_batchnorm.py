@@ -172,6 +172,7 @@ class ByHand(nn.Module):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(num_features))
         self.scale = nn.Parameter(torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
         if self.saved:
             self.register_buffer("running_mean", torch.zeros(num_features))
             self.register_buffer("running_var", torch.ones(num_features))
@@ -192,6 +193,7 @@ class ByHand(nn.Module):
 
     def forward(self, X):
         if self.own():
+            self.num_batches_tracked += 1
             mean, var = self.statistics(X)
             with torch.no_grad():
                 self.running_mean.mul_(1 - self.share).add_(self.share * X.mean((0, 1)))
@@ -357,7 +359,7 @@ def groups_own_decay(net, weight_decay):
 
 
 def groups_copied(net, weight_decay):
-    groups = groups_by_axes(net, weight_decay)
+    groups = groups_by_owner(net, weight_decay)
     return [{**g, "params": [nn.Parameter(p.detach().clone()) for p in g["params"]]} for g in groups]
 
 
@@ -505,7 +507,7 @@ ANSWERS = {
             "2d only": (count_2d_only, "expected (20, 23)"),
             "by formula": (count_by_formula, "may lack parameters"),
             "tensors instead of numbers": (count_tensors, "expected 10 trained numbers, got 2"),
-            "changes the net": (count_and_change, "the net was changed"),
+            "changes the net": (count_and_change, "is not as it was"),
         },
     ),
     check_batch_norm_for: Answers(
@@ -546,13 +548,14 @@ ANSWERS = {
         },
     ),
     check_parameter_groups: Answers(
-        right=[groups_by_owner, groups_by_axes],
+        right=[groups_by_owner],
         wrong={
+            "by the number of axes": (groups_by_axes, "must"),
             "by name": (groups_by_name, "the weight of a BatchNorm2d must not decay"),
             "biases decay": (groups_biases_decay, "the bias of a Linear must not decay"),
             "twice": (groups_twice, "in the groups twice"),
             "forgotten": (groups_forgotten, "is in no group"),
-            "reversed": (groups_reversed, "the weight of a Conv2d must decay"),
+            "reversed": (groups_reversed, "must decay"),
             "decay not the given one": (groups_own_decay, "the given 0.25"),
             "copies": (groups_copied, "is in no group"),
             "one group": (groups_one, "a list of two groups"),
@@ -564,8 +567,8 @@ ANSWERS = {
             "as given": (Broken, "used twice"),
             "shared": (Shared, "used twice"),
             "in a list": (Listed, "a plain list hides"),
-            "sets the mode": (SetsMode, "running statistics still move"),
-            "ignores eval": (KeepsMode, "running statistics still move"),
+            "sets the mode": (SetsMode, "of net is not as it was"),
+            "ignores eval": (KeepsMode, "of net is not as it was"),
             "logits normalized": (LogitsNormalized, "predictions depend on the rest"),
             "batch mean subtracted": (BatchStatistics, "predictions depend on the rest"),
             "redundant bias": (Biased, "a bias that does nothing"),
