@@ -1,4 +1,4 @@
-"""Nets and outputs with which the checks of notebook 04 compare."""
+"""Nets and layers with which the checks of notebooks 03 and 04 compare."""
 
 import copy
 from typing import Any
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from d2lnorm.course.exercises.feedback import expect, randn
 
-__all__ = ["expect_meant", "net_with_norms", "normalized"]
+__all__ = ["expect_meant", "expect_state", "net_with_norms", "normalized"]
 
 
 def expect_meant(net: Any, norms: list, X: Tensor) -> None:
@@ -54,3 +54,23 @@ def normalized(X: Tensor, axes: tuple, gamma: Tensor, beta: Tensor, correction: 
     """Batch norm with the statistics over these axes."""
     mean, var = X.mean(dim=axes, keepdim=True), X.var(dim=axes, keepdim=True, correction=correction)
     return gamma * (X - mean) / (var + 1e-5).sqrt() + beta
+
+
+def expect_state(layer: Any, twin: nn.Module) -> None:
+    """Expect a new layer whose state_dict has the keys, shapes, types and values of its twin in torch."""
+    expect(isinstance(layer, nn.Module), f"it must be an nn.Module, but is a {type(layer).__name__}.")
+    got, wanted = layer.state_dict(), twin.state_dict()
+    missing = [k for k in wanted if k not in got]
+    plain = [k for k in missing if isinstance(getattr(layer, k, None), Tensor)]
+    hint = f"{', '.join(plain)} is a plain attribute: register_buffer makes it part of the state." if plain else ""
+    expect(not missing, f"the state_dict lacks {', '.join(missing)}. {hint}")
+    expect(set(got) == set(wanted), f"the state_dict must have the keys {list(wanted)}, but has {list(got)}.")
+    for k, t in wanted.items():
+        same = got[k].shape == t.shape and got[k].dtype == t.dtype
+        expect(same, f"{k} must have shape {tuple(t.shape)} and type {t.dtype}, as in PyTorch.")
+    learned = sorted(name for name, _ in layer.named_parameters())
+    expect(learned == ["bias", "weight"], f"weight and bias alone are parameters, not {', '.join(learned)}.")
+    for k, t in wanted.items():
+        wrong = got[k][got[k] != t].tolist()
+        start = f"in a new layer {k} must be {t.max():g}, as in PyTorch, but it starts with"
+        expect(not wrong, f"{start} {', '.join(f'{x:g}' for x in wrong)}.")

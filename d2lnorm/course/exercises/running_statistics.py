@@ -3,7 +3,9 @@
 import copy
 import io
 import math
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
+from d2lnorm.course.exercises.nets import expect_state
+from d2lnorm.course.exercises.traces import forbidden
 
 __all__ = ["check_batch_norm_1d", "check_freeze_batch_norm", "check_load", "check_momentum_for"]
 
@@ -44,23 +48,30 @@ def _small_net() -> nn.Sequential:
 @exercise
 def check_load(load: Callable) -> str:
     """Check `load(net, file)`: everything is loaded, nothing is missed in silence, the net is ready to predict."""
-    expected, net = _small_net().state_dict(), _small_net().train()
-    partial = {k: v for k, v in expected.items() if "running" not in k}
-    full, without_statistics = io.BytesIO(), io.BytesIO()
-    for state, file in ((expected, full), (partial, without_statistics)):
-        torch.save(state, file)
-        file.seek(0)
+    expected: Any = _small_net().state_dict()
+    net = _small_net().train()
+    for name, t in expected.items():
+        if "tracked" in name:
+            t.fill_(9)
     parameters = list(net.parameters())
-    expect(load(net, full) is net, "load must fill the given net and return it.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.params")
+        torch.save(expected, path)
+        expect(load(net, path) is net, "load must fill the given net and return it.")
     same = all(p is q for p, q in zip(parameters, net.parameters(), strict=True))
     expect(same, "the parameters were replaced by new ones; an optimizer would go on changing the old ones.")
     for name, t in net.state_dict().items():
-        hint = "named_parameters() lists no buffers, state_dict() does." if "running" in name else ""
+        hint = "" if name.endswith(("weight", "bias")) else "named_parameters() lists no buffers, state_dict() does."
         expect(torch.equal(t, expected[name]), f"{name} was not loaded. {hint}")
     modes = "after loading, the net is in training mode; the mode is not in the file, so it needs eval()."
     expect(not any(m.training for m in net.modules()), modes)
-    silent = "a file without running statistics was loaded without an error; that is how they get lost."
-    expect(raises(Exception, load, _small_net(), without_statistics), silent)
+    for name in expected:
+        lacking, file = copy.copy(expected), io.BytesIO()  # with its version
+        del lacking[name]
+        torch.save(lacking, file)
+        file.seek(0)
+        silent = f"a file without {name} was loaded without an error; that is how things get lost."
+        expect(raises(Exception, load, _small_net(), file), silent)
     return "the whole state is loaded, gaps are reported, and the net is ready to predict."
 
 
@@ -89,9 +100,22 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
             right = F.batch_norm(inputs, *statistics, *scale, False, 0.0, layer.eps)
             mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
             expect_close(Y, right, f"{when}, the output of {name}", mistakes)
-    expect(net.get_submodule("3.1").training, "after net.train(), dropout must be in training mode; freeze BN alone.")
+    expect(not net.eval().get_submodule("3.1").training, "after net.eval(), dropout must be off, as ever.")
+    expect(
+        net.train().get_submodule("3.1").training,
+        "after net.train(), dropout must be in training mode; freeze BN alone.",
+    )
     trainable = all(p.requires_grad and p.grad is not None for p in net.parameters())
     expect(trainable, "all parameters must go on learning, BN's weight and bias as well; freeze the statistics.")
+    for kind, images in ((nn.BatchNorm1d, torch.ones(5, 4)), (nn.BatchNorm3d, torch.ones(5, 4, 1, 1, 1))):
+        for bn, frozen in ((freeze_batch_norm(kind(4)), True), (kind(4), False)):
+            bn.train()(images)
+            what = (
+                f"net that is itself a {kind.__name__} is not frozen"
+                if frozen
+                else f"new {kind.__name__} is frozen, too"
+            )
+            expect(bool(bn.running_mean.any()) != frozen, f"a {what}: change the net that you get, and nothing else.")
     return "BN stays frozen through every net.train(); all else goes on learning."
 
 
@@ -99,13 +123,18 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
 def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
     """Check a stand-in for `nn.BatchNorm1d(num_features, eps, momentum)`: results, statistics, state and modes."""
     layer, twin = BatchNorm1d(3, eps=0.5, momentum=0.3), nn.BatchNorm1d(3, eps=0.5, momentum=0.3)
-    _check_state(layer, twin)  # as both start, before another state is loaded
+    expect_state(layer, twin)  # as both start, before another state is loaded
     for t in twin.state_dict().values():
         t.copy_(torch.rand(t.shape) + 0.5 if t.is_floating_point() else 4)
     layer.load_state_dict(twin.state_dict())
-    for X in (torch.randn(3, 3) * 2 + 1, torch.randn(2, 3, 2)):  # n = 3 and n = 4 values per channel
+    for X in (torch.randn(3, 3) * 2 + 1, torch.randn(2, 3, 2), torch.randn(1, 3, 4)):  # 3 or 4 values per channel
         _check_training(layer, twin, X)
     _check_modes(layer, twin)
+    still = BatchNorm1d(3, momentum=0.0)
+    still(torch.randn(4, 3) + 5)
+    expect(not still.running_mean.any(), "with momentum=0 nothing may move: 0 is a number, None is none.")
+    double, X = BatchNorm1d(3).double(), torch.randn(4, 3).double()
+    expect_close(double(X), nn.BatchNorm1d(3).double()(X).detach(), "the output in float64", rtol=1e-9)
     averaging, batches = BatchNorm1d(3, momentum=None), torch.randn(4, 5, 3)
     for X in batches:
         averaging(X)
@@ -119,25 +148,6 @@ def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
     return "output, gradient, statistics, state and modes are those of nn.BatchNorm1d."
 
 
-def _check_state(layer: Any, twin: nn.Module) -> None:
-    expect(isinstance(layer, nn.Module), f"it must be an nn.Module, but is a {type(layer).__name__}.")
-    got, wanted = layer.state_dict(), twin.state_dict()
-    missing = [k for k in wanted if k not in got]
-    plain = [k for k in missing if isinstance(getattr(layer, k, None), Tensor)]
-    hint = f"{', '.join(plain)} is a plain attribute: register_buffer makes it part of the state." if plain else ""
-    expect(not missing, f"the state_dict lacks {', '.join(missing)}. {hint}")
-    expect(set(got) == set(wanted), f"the state_dict must have the keys {list(wanted)}, but has {list(got)}.")
-    for k, t in wanted.items():
-        same = got[k].shape == t.shape and got[k].dtype == t.dtype
-        expect(same, f"{k} must have shape {tuple(t.shape)} and type {t.dtype}, as in PyTorch.")
-    learned = sorted(name for name, _ in layer.named_parameters())
-    expect(learned == ["bias", "weight"], f"weight and bias alone are parameters, not {', '.join(learned)}.")
-    for k, t in wanted.items():
-        wrong = got[k][got[k] != t].tolist()
-        start = f"in a new layer {k} must be {t.max():g}, as in PyTorch, but it starts with"
-        expect(not wrong, f"{start} {', '.join(f'{x:g}' for x in wrong)}.")
-
-
 def _check_training(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     axes, like = [0, *range(2, X.dim())], [1, 3] + [1] * (X.dim() - 2)
     new_mean, new_var = twin.get_buffer("running_mean"), twin.get_buffer("running_var")
@@ -146,7 +156,9 @@ def _check_training(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     unbiased, centred = X.var(axes), X - mean.view(like)
     w, b = twin.weight.detach().view(like), twin.bias.detach().view(like)
     x, x_twin = X.clone().requires_grad_(), X.clone().requires_grad_()
-    Y, right = layer(x), twin(x_twin)
+    with forbidden("batch_norm", asked="without using nn.BatchNorm1d or F.batch_norm"):
+        Y = layer(x)
+    right = twin(x_twin)
     expect(torch.equal(x, X), "the input was changed in place; the caller may still need it.")
     wrong = {
         "it was normalized with the unbiased variance": w * centred / (unbiased.view(like) + 0.5).sqrt() + b,

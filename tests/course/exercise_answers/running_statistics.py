@@ -197,7 +197,7 @@ class Layer(nn.Module):
 
 
 class Functional(Layer):
-    """Right, by F.batch_norm."""
+    """Right in its numbers, by F.batch_norm."""
 
     def forward(self, X):
         m = self.momentum
@@ -368,8 +368,10 @@ ANSWERS = {
         },
     ),
     check_batch_norm_1d: Answers(
-        right=[Layer, Functional, nn.BatchNorm1d, d2lnorm.BatchNorm1d],
+        right=[Layer, d2lnorm.BatchNorm1d],
         wrong={
+            "by F.batch_norm": (Functional, "without using nn.BatchNorm1d or F.batch_norm"),
+            "torch's own": (nn.BatchNorm1d, "without using nn.BatchNorm1d or F.batch_norm"),
             "unbiased normalization": (UnbiasedNormalization, "normalized with the unbiased variance"),
             "biased running variance": (BiasedRunning, "PyTorch stores the unbiased one"),
             "eps outside the root": (EpsOutside, "inside the square root"),
