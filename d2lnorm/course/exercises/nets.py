@@ -1,15 +1,25 @@
-"""Nets and layers with which the checks of notebooks 03 and 04 compare."""
+"""Nets and layers with which the checks compare."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import expect, randn
+from d2lnorm.course.exercises.feedback import NotYet, expect, randn
 
-__all__ = ["expect_meant", "expect_state", "net_with_norms", "normalized"]
+__all__ = [
+    "expect_meant",
+    "expect_normalized",
+    "expect_state",
+    "listened",
+    "listening_nets",
+    "net_with_norms",
+    "normalized",
+]
 
 
 def expect_meant(net: Any, norms: list, X: Tensor) -> None:
@@ -40,6 +50,44 @@ def expect_meant(net: Any, norms: list, X: Tensor) -> None:
             f"in {where} the logits are not those of the net that was meant: after each of the three layers its batch "
             "norm, then a ReLU; pooling after the first two ReLUs; nothing after the last layer.",
         )
+
+
+class Branching(nn.Module):
+    """A net with a branch that begins after its first layer, and layers in another order than they are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.branch, self.first = nn.Linear(4, 2), nn.Linear(4, 4), nn.Linear(3, 4)
+
+    def forward(self, X: Tensor) -> Tensor:
+        H = self.first(X)
+        return self.last(H + torch.tanh(self.branch(H)))
+
+
+def listening_nets(generator: torch.Generator) -> list[tuple[str, nn.Module, Tensor]]:
+    """Nets, and batches for them, whose layers are to be listened to."""
+    frozen = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4).eval(), nn.Sequential(nn.Dropout(0.0), nn.Linear(4, 2)))
+    frozen[0].register_forward_hook(lambda *_: None)  # the student's own
+    nets = {"a net that branches": Branching(), "a net with a frozen layer": frozen, "a net of one layer": nn.Tanh()}
+    return [(what, net, torch.randn(6, 3, generator=generator) + 1) for what, net in nets.items()]
+
+
+def listened(net: nn.Module, X: Tensor) -> dict[str, Tensor]:
+    """Mean and standard deviation of each layer's output, with hooks on a copy."""
+    net, found = copy.deepcopy(net), {}
+
+    def note(name: str) -> Callable:
+        def hook(layer: nn.Module, inputs: Any, Y: Tensor) -> None:
+            found[name] = torch.stack([Y.mean(), Y.std(correction=0)])
+
+        return hook
+
+    for name, layer in net.named_modules():
+        if not [*layer.children()]:
+            layer.register_forward_hook(note(name))
+    with torch.no_grad():
+        net(X)
+    return found
 
 
 def net_with_norms() -> nn.Sequential:
@@ -74,3 +122,22 @@ def expect_state(layer: Any, twin: nn.Module) -> None:
         wrong = got[k][got[k] != t].tolist()
         start = f"in a new layer {k} must be {t.max():g}, as in PyTorch, but it starts with"
         expect(not wrong, f"{start} {', '.join(f'{x:g}' for x in wrong)}.")
+
+
+def expect_normalized(mean: Tensor, std: Tensor, a: Tensor, i: int) -> None:
+    """Expect of the outputs `a` of layer `i` mean 0 and deviation 1 in each unit; else say what they look like."""
+    close = partial(torch.allclose, rtol=1e-3, atol=1e-3)
+    one, zero = torch.ones_like(std), torch.zeros_like(mean)
+    if close(std, one) and close(mean, zero):
+        return
+    where = f"The pre-activations of layer {i} are not normalized"
+    if close(std, one * (1 - 1 / len(a)) ** 0.5):
+        raise NotYet(f"{where}: the standard deviation was divided by n - 1; use correction=0.")
+    if close(a.std(correction=0), one[0]):
+        raise NotYet(f"{where}: as a whole they are, but each unit needs its own mean and standard deviation.")
+    if close(std, one):
+        raise NotYet(f"{where}: the deviation is 1, but the mean is not 0. What must become of the bias?")
+    if close(mean, zero):
+        raise NotYet(f"{where}: the mean is 0, but the deviation is not 1. Divide weights and bias.")
+    later = "" if i == 0 else " Was it measured after the layers before it had been changed?"
+    raise NotYet(f"{where}: its means are up to {mean.abs().max():.2f}, its deviations up to {std.max():.2f}.{later}")

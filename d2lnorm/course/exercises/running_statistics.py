@@ -50,9 +50,8 @@ def check_load(load: Callable) -> str:
     """Check `load(net, file)`: everything is loaded, nothing is missed in silence, the net is ready to predict."""
     expected: Any = _small_net().state_dict()
     net = _small_net().train()
-    for name, t in expected.items():
-        if "tracked" in name:
-            t.fill_(9)
+    for t in (t for name, t in expected.items() if "tracked" in name):
+        t.fill_(9)
     parameters = list(net.parameters())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.params")
@@ -115,7 +114,10 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
                 if frozen
                 else f"new {kind.__name__} is frozen, too"
             )
-            expect(bool(bn.running_mean.any()) != frozen, f"a {what}: change the net that you get, and nothing else.")
+            expect(
+                bool(bn.get_buffer("running_mean").any()) != frozen,
+                f"a {what}: change the net that you get, and nothing else.",
+            )
     return "BN stays frozen through every net.train(); all else goes on learning."
 
 

@@ -3,12 +3,13 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.course.exercises.feedback import NotYet, exercise, expect, expect_close
+from d2lnorm.course.exercises.feedback import described, exercise, expect, expect_close, number
+from d2lnorm.course.exercises.nets import expect_normalized, listened, listening_nets
+from d2lnorm.course.exercises.traces import forbidden, kept
 
 __all__ = ["check_calibrate", "check_chain_gradients", "check_dead_share", "check_output_statistics"]
 
@@ -51,12 +52,16 @@ def check_dead_share(dead_share: Callable[[Tensor], float]) -> str:
 def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Sequence[float]]) -> str:
     """Test `chain_gradients(x, weights)`: the derivative of a sigmoid chain's output by each pre-activation."""
     x, weights = 0.7, [1.5, -2.0, 3.0, 0.5]
-    given = list(weights)
-    got = chain_gradients(x, weights)
-    expect(weights == given, "weights was changed in place.")
-    expect(isinstance(got, list | tuple | Tensor), f"return a list of numbers, not a {type(got).__name__}.")
-    expect(len(got) == 4, f"4 weights make 4 pre-activations, so return 4 numbers, not {len(got)}.")
-    numbers = torch.as_tensor([float(g) for g in got])
+
+    def answered(x: float, weights: list[float]) -> Tensor:
+        with forbidden("any", asked="plain Python, no autograd"), kept(weights=weights):
+            got = chain_gradients(x, weights)
+        many = isinstance(got, Sequence) and len(got) == len(weights)
+        expect(
+            many,
+            f"{len(weights)} weights make {len(weights)} pre-activations: return such a list, not {described(got)}.",
+        )
+        return torch.tensor([number(g, f"element {k} of the list") for k, g in enumerate(got)])
 
     s, h = [], x
     for w in weights:
@@ -83,9 +88,11 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
         "these are the derivatives by h_k; each still lacks the slope of its own sigmoid": right / torch.tensor(slopes),
         "one weight too many: w_k leads on to h_(k-1), past a_k": right * torch.tensor(weights),
     }
-    expect_close(numbers, right, "the list of gradients", mistakes)
-    single = chain_gradients(0.0, [2.0])
-    expect_close(torch.as_tensor([float(g) for g in single]), torch.tensor([0.25]), "the gradient of a chain of one")
+    expect_close(answered(x, weights), right, "the list of gradients", mistakes)
+    expect_close(answered(0.0, [2.0]), torch.tensor([0.25]), "the gradient of a chain of one")
+    middle = 1 / (1 + math.exp(-1.5))
+    two = torch.tensor([3 * middle * (1 - middle), 1.0]) * (h := 1 / (1 + math.exp(-3 * middle))) * (1 - h)
+    expect_close(answered(-1.0, [-1.5, 3.0]), two, "the gradients of a chain of two")
     return "four sigmoids with mixed weights, and a chain of one."
 
 
@@ -108,24 +115,27 @@ def check_output_statistics(output_statistics: Callable[[nn.Module, Tensor], dic
         x = X
         for name, layer in copy.deepcopy(layers).items():
             in_eval[name] = x = layer.eval()(x.clone())
-    state, before = {name: t.clone() for name, t in net.state_dict().items()}, X.clone()
-
-    got = output_statistics(net, X)
-    expect(isinstance(got, dict), f"return a dictionary, not a {type(got).__name__}.")
-    hooked = [name for name, m in net.named_modules() if m._forward_hooks or m._forward_pre_hooks]
-    expect(not hooked, f"hooks are left on the net ({hooked}); call `.remove()` on what registering them returned.")
-    expect(net.training, "the net was in training mode and is not any more; work in the mode it is in.")
-    expect(torch.equal(X, before), "X was changed in place.")
-    same = all(torch.equal(t, state[name]) for name, t in net.state_dict().items())
-    expect(same, "the net's running statistics moved; a copy (`copy.deepcopy`) may be used up instead.")
+    with kept(net=net, X=X):
+        got = output_statistics(net, X)
+    expect(isinstance(got, dict), f"return a dictionary, not {described(got)}.")
     expect("" not in got and "1" not in got, "leave out containers; a layer is a module without children of its own.")
     expect(set(got) == set(layers), f"the keys must be {list(layers)}, as `named_modules` has them, not {list(got)}.")
     for name in layers:
         pair = got[name]
         expect(isinstance(pair, tuple | list) and len(pair) == 2, f"the value of {name!r} must be a pair (mean, std).")
-        kept = any(isinstance(t, Tensor) and t.requires_grad for t in pair)
-        expect(not kept, f"the numbers of {name!r} still hang on the graph, and keep it alive; use `.item()`.")
+        hanging = any(isinstance(t, Tensor) and t.requires_grad for t in pair)
+        expect(not hanging, f"the numbers of {name!r} still hang on the graph, and keep it alive; use `.item()`.")
         _compare(name, pair, left, entered, in_eval)
+    for what, other, batch in listening_nets(generator):
+        with kept(net=other, X=batch):
+            got = output_statistics(other, batch)
+        right = listened(other, batch)
+        same = isinstance(got, dict) and set(got) == set(right)
+        expect(same, f"for {what} the keys must be {list(right)}, not {described(got and list(got))}.")
+        for name, pair in right.items():
+            expect_close(
+                torch.tensor([float(t) for t in got[name]]), pair, f"for {what}, (mean, std) of layer {name!r}"
+            )
     return "each layer's mean and deviation, an in-place ReLU among them, and the net is as it was."
 
 
@@ -155,17 +165,25 @@ def _mean_and_std(x: Tensor, correction: int = 0) -> Tensor:
 @exercise
 def check_calibrate(calibrate: Callable[[nn.Sequential, Tensor], None]) -> str:
     """Test `calibrate(net, X)`: each unit of each linear layer then has mean 0 and deviation 1 over the batch."""
+    for activation, n in ((nn.Sigmoid(), 4), (nn.Tanh(), 7), (nn.Identity(), 5)):
+        _check_calibrated(calibrate, activation, n)
+    return "each unit of three layers has mean 0 and standard deviation 1, and can be trained."
+
+
+def _check_calibrated(calibrate: Callable, activation: nn.Module, n: int) -> None:
     generator = torch.Generator().manual_seed(2)
-    net = nn.Sequential(nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 3), nn.Sigmoid(), nn.Linear(3, 2))
+    net = nn.Sequential(nn.Linear(5, 4), activation, nn.Linear(4, 3), activation, nn.Linear(3, 2))
     with torch.no_grad():
         for p in net.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) * 2)
-    X = torch.randn(4, 5, generator=generator) * 3 + 1
-    start, before, parameters = copy.deepcopy(net), X.clone(), list(net.parameters())
-    calibrate(net, X)
-    expect(torch.equal(X, before), "X was changed in place; change the weights and biases instead.")
-    kept = all(a is b for a, b in zip(net.parameters(), parameters, strict=True)) and len(net) == 5
-    expect(kept, "a parameter was replaced by another; an optimizer would still hold the old one. Change it in place.")
+    X = torch.randn(n, 5, generator=generator) * 3 + 1
+    start, parameters = copy.deepcopy(net), list(net.parameters())
+    with kept(X=X):
+        calibrate(net, X)
+    hooked = [name for name, m in net.named_modules() if m._forward_hooks or m._forward_pre_hooks]
+    expect(not hooked, f"hooks are left on the layers {hooked}: the net goes on changing itself. Remove them.")
+    same = all(a is b for a, b in zip(net.parameters(), parameters, strict=True)) and len(net) == 5
+    expect(same, "a parameter was replaced by another; an optimizer would still hold the old one. Change it in place.")
     expect(all(p.requires_grad and p.grad_fn is None for p in parameters), "the parameters can no longer be trained.")
     weights = {i: (net.get_parameter(f"{i}.weight"), start.get_parameter(f"{i}.weight")) for i in (0, 2, 4)}
     same = any(torch.equal(w, w0) for w, w0 in weights.values())
@@ -173,27 +191,8 @@ def check_calibrate(calibrate: Callable[[nn.Sequential, Tensor], None]) -> str:
     for i, (w, w0) in weights.items():
         with torch.no_grad():
             a, ratio = net[: i + 1](X), w / w0
-            _expect_normalized(a.mean(0), a.std(0, correction=0), a, i)
+            expect_normalized(a.mean(0), a.std(0, correction=0), a, i)
         expect(
             torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3) and bool((ratio > 0).all()),
             f"all weights that lead to one unit of layer {i} must be divided by the same positive number.",
         )
-    return "each unit of three layers has mean 0 and standard deviation 1, and can be trained."
-
-
-def _expect_normalized(mean: Tensor, std: Tensor, a: Tensor, i: int) -> None:
-    close = partial(torch.allclose, rtol=1e-3, atol=1e-3)
-    one, zero = torch.ones_like(std), torch.zeros_like(mean)
-    if close(std, one) and close(mean, zero):
-        return
-    where = f"The pre-activations of layer {i} are not normalized"
-    if close(std, one * 0.75**0.5):
-        raise NotYet(f"{where}: the standard deviation was divided by n - 1; use correction=0.")
-    if close(a.std(correction=0), one[0]):
-        raise NotYet(f"{where}: as a whole they are, but each unit needs its own mean and standard deviation.")
-    if close(std, one):
-        raise NotYet(f"{where}: the deviation is 1, but the mean is not 0. What must become of the bias?")
-    if close(mean, zero):
-        raise NotYet(f"{where}: the mean is 0, but the deviation is not 1. Divide weights and bias.")
-    later = "" if i == 0 else " Was it measured after the layers before it had been changed?"
-    raise NotYet(f"{where}: its means are up to {mean.abs().max():.2f}, its deviations up to {std.max():.2f}.{later}")

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -233,8 +234,10 @@ ANSWERS = {
         },
     ),
     check_chain_gradients: Answers(
-        right=[chain_gradients, chain],
+        right=[chain, lambda x, w: tuple(map(np.float64, chain(x, w)))],
         wrong={
+            "by autograd": (chain_gradients, "plain Python, no autograd"),
+            "hooks and tensors": (lambda x, w: torch.tensor(chain(x, w)).tolist(), "plain Python, no autograd"),
             "slopes alone": (slopes_alone, "own slopes"),
             "no weights": (lambda x, w: chain(x, w, use_weights=False), "the weights are missing"),
             "own weights": (lambda x, w: chain(x, w, shift=0), "is w_(k+1), not w_k"),
@@ -243,19 +246,19 @@ ANSWERS = {
             "last slope": (lambda x, w: chain(x, w, last=False), "slope of the last sigmoid"),
             "by h": (lambda x, w: chain(x, w, own_slope=False), "derivatives by h_k"),
             "by h_(k-1)": (lambda x, w: [g * v for g, v in zip(chain(x, w), w, strict=True)], "one weight too many"),
-            "a number": (lambda x, w: chain(x, w)[0], "return a list"),
-            "with the input's": (lambda x, w: [w[0] * chain(x, w)[0], *chain(x, w)], "return 4 numbers"),
+            "a number": (lambda x, w: chain(x, w)[0], "return such a list"),
+            "with the input's": (lambda x, w: [w[0] * chain(x, w)[0], *chain(x, w)], "return such a list"),
         },
     ),
     check_output_statistics: Answers(
         right=[output_statistics, statistics_with(), statistics_in_lists],
         wrong={
-            "hooks left": (statistics_with(copied=False, removed=False), "hooks are left"),
-            "evaluation mode": (statistics_with(copied=False, mode=False), "was in training mode"),
+            "hooks left": (statistics_with(copied=False, removed=False), "the number of hooks"),
+            "evaluation mode": (statistics_with(copied=False, mode=False), "the mode of net"),
             "a copy in evaluation mode": (statistics_with(mode=False), "evaluation mode's numbers"),
             "each unit's": (lambda net, X: statistics_by_unit(net, X, mean=False), "one number each"),
             "the units' mean": (statistics_by_unit, "take all values at once"),
-            "running statistics": (statistics_with(copied=False), "running statistics moved"),
+            "running statistics": (statistics_with(copied=False), "running_mean of net"),
             "containers": (statistics_with(leaves=False), "leave out containers"),
             "inputs": (statistics_with(side="input"), "of its input"),
             "unbiased": (statistics_with(correction=1), "divided by n - 1"),
@@ -275,7 +278,7 @@ ANSWERS = {
             "by the variance": (calibrate_with(power=2), "the deviation is not 1"),
             "one scale": (calibrate_with(whole=True), "each unit needs its own"),
             "replaced": (calibrate_with(replace=True), "replaced by another"),
-            "the input": (calibrate_the_input, "X was changed in place"),
+            "the input": (calibrate_the_input, "X is not as it was"),
         },
     ),
 }
