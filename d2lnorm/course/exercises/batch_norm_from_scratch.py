@@ -1,14 +1,14 @@
 """Checks of the exercises in notebook 02, batch normalization from scratch."""
 
-import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, randn
+from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, number, randn
+from d2lnorm.course.exercises.functions import stream, three
+from d2lnorm.course.exercises.traces import forbidden, kept
 
 __all__ = ["check_my_batch_norm", "check_my_batch_norm_backward", "check_my_normalize"]
 __all__ += ["check_my_statistics", "check_my_test"]
@@ -43,40 +43,42 @@ def _textbook(X: Tensor, gamma: Tensor, beta: Tensor, eps: float, slip: str = ""
     X_hat = (X - mean) / roots.get(slip, lambda: (var + eps).sqrt())()
     if slip == IN_PLACE:
         given.data.copy_(X_hat.detach())
-    gamma, beta = _wide(gamma, X), _wide(beta, X)
+    gamma, beta = (_wide(gamma, X), _wide(beta, X)) if gamma.dim() else (gamma, beta)
     return (X_hat + beta) * gamma if slip == ORDER else X_hat * gamma + beta
-
-
-def _three(results: Any, names: str = "(Y, running_mean, running_var)") -> tuple[Tensor, ...]:
-    right = isinstance(results, tuple | list) and len(results) == 3 and all(isinstance(t, Tensor) for t in results)
-    expect(right, f"it must return three tensors, {names}.")
-    return tuple(results)
 
 
 @exercise
 def check_my_normalize(answer: Callable) -> str:
     """Exercise 1: `answer(rows, eps)` normalizes the columns of a list of lists."""
     X = torch.tensor([[1, 5, 2], [2, 5, -1], [4.5, 5, 0.5], [3, 5, 1]]).double() + torch.tensor([0, 0, 1e9]).double()
-    got = answer(given := X.tolist(), 0.5)
-    expect(given == X.tolist(), "it changed the table it was given; build a new list.")
-    table = isinstance(got, list) and [isinstance(row, list) and len(row) for row in got] == [3] * 4
-    expect(table, "the result must be a list of 4 rows, lists of 3 numbers.")
-    neutral, got = (torch.ones(3).double(), torch.zeros(3).double(), 0.5), torch.tensor(got, dtype=torch.float64)
+
+    def table(X: Tensor, eps: float) -> Tensor:
+        rows = X.tolist()
+        with forbidden("any", asked="plain Python, no tensors"), kept(rows=rows):
+            got = answer(rows, eps)
+        fine = isinstance(got, list) and [isinstance(row, list) and len(row) for row in got] == [X.shape[1]] * len(X)
+        expect(fine, f"the result must be a list of {len(X)} rows, lists of {X.shape[1]} numbers.")
+        return torch.tensor([[number(x, "each cell") for x in row] for row in got], dtype=torch.float64)
+
+    neutral, got = (torch.ones(3).double(), torch.zeros(3).double(), 0.5), table(X, 0.5)
     mistakes = {slip: _textbook(X, *neutral, slip)[:, :2] for slip in (UNBIASED, OUTSIDE, NO_EPS, NO_ROOT)}
     mistakes["the rows were normalized, or the whole table, not each column"] = F.layer_norm(X, (3,))[:, :2]
     expect_close(got[:, :2], _textbook(X, *neutral)[:, :2], "the table", mistakes)
     name = "the column with a mean of 1e9 (is it E[x²] - E[x]²? Take the deviations from the mean first)"
     expect_close(got[:, 2], _textbook(X, *neutral)[:, 2], name, atol=1e-3)
+    for other in (randn(2, 5), randn(7, 2), randn(1, 1)):
+        right = _textbook(other, torch.ones(()), torch.zeros(()), 0.1)
+        expect_close(table(other, 0.1), right, f"the table of shape {tuple(other.shape)}")
     return "columns, biased variance, eps inside the root, and a mean of 1e9 are right."
 
 
 @exercise
 def check_my_batch_norm(answer: Callable) -> str:
     """Exercise 2: `answer(X, weight, bias, running_mean, running_var, training, momentum, eps)` does as PyTorch."""
-    for shape in ((3, 2), (2, 3, 2), (2, 3, 1, 2), (2, 2, 1, 2, 1)):
+    for shape in ((3, 2), (2, 3, 2), (2, 3, 1, 2), (2, 2, 1, 2, 1), (2, 2, 1, 2, 1, 2)):
         _check_shape(answer, shape)
     X, ones, zeros = 1e4 + randn(8, 2, 2, seed=4).float(), torch.ones(2), torch.zeros(2)
-    Y = _three(answer(X, ones, zeros, zeros, ones, True, 0.1, 1e-5))[0]
+    Y = three(answer(X, ones, zeros, zeros, ones, True, 0.1, 1e-5))[0]
     expect_close(Y, F.batch_norm(X.double(), None, None, training=True).float(), f"{FAR} Y", rtol=0, atol=0.02)
     meta = [t.to("meta") for t in (X, ones, zeros, zeros, ones)]
     try:
@@ -84,7 +86,7 @@ def check_my_batch_norm(answer: Callable) -> str:
     except (RuntimeError, NotImplementedError) as error:
         devices = str(error).splitlines()[0][:150]
     expect(devices == str({"meta"}), f"it must stay on X's device: make new tensors there ({devices}).")
-    return "2 to 5 axes, both modes, gradients and running statistics agree with PyTorch."
+    return "2 to 6 axes, both modes, gradients and running statistics agree with PyTorch."
 
 
 def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3, eps: float = 0.5) -> None:
@@ -92,9 +94,9 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
     old_var, n = randn(shape[1], seed=2).square() + 0.3, X.numel() // shape[1]
     given = [t.clone().requires_grad_() for t in (X, weight, bias)] + [old_mean.clone(), old_var.clone()]
     with torch.enable_grad():
-        trained, evaluated = (_three(answer(*given, mode, momentum, eps)) for mode in (True, False))
+        trained, evaluated = (three(answer(*given, mode, momentum, eps)) for mode in (True, False))
     with torch.no_grad():
-        silent = _three(answer(*given, True, momentum, eps))
+        silent = three(answer(*given, True, momentum, eps))
     expect(all(map(torch.equal, given, (X, weight, bias, old_mean, old_var))), f"{IN_PLACE}.")
     right, stale = _textbook(X, weight, bias, eps), F.batch_norm(X, old_mean, old_var, weight, bias, False, 0, eps)
     mistakes = {slip: _textbook(X, weight, bias, eps, slip) for slip in (UNBIASED, OUTSIDE, NO_EPS, FORGOTTEN, ORDER)}
@@ -147,13 +149,13 @@ def check_my_test(answer: Callable) -> str:
 @exercise
 def check_my_batch_norm_backward(answer: Callable) -> str:
     """Exercise 4: `answer(dY, Y, gamma, beta, var, eps)` is the backward pass of batch norm, without X."""
-    for shape in ((3, 2), (2, 3, 2, 2)):
+    for shape in ((3, 2), (2, 3, 2, 2), (2, 3, 4), (1, 2, 2, 1, 3)):
         X, (gamma, beta), dY = randn(*shape, seed=5), randn(2, shape[1], seed=6), randn(*shape, seed=7)
         var, n = X.transpose(0, 1).flatten(1).var(1, correction=0), X.numel() // shape[1]
         inputs, Y = [t.clone().requires_grad_() for t in (X, gamma, beta)], _textbook(X, gamma, beta, 0.5)
         (dX, dgamma, dbeta), (constant, *_) = _gradients(inputs, dY, 0.5)
         given = [t.clone() for t in (dY, Y, gamma, beta, var)]
-        got = _three(answer(*given, 0.5), "(dX, dgamma, dbeta)")
+        got = three(answer(*given, 0.5), "(dX, dgamma, dbeta)")
         expect(all(map(torch.equal, given, (dY, Y, gamma, beta, var))), f"{IN_PLACE}.")
         expect_close(got[2], dbeta, "dbeta", {"it is the mean; dbeta is the sum": dbeta / n})
         mistakes = {"Y was taken for x-hat": (dY * Y).transpose(0, 1).flatten(1).sum(1)}
@@ -177,7 +179,8 @@ def check_my_statistics(answer: Callable) -> str:
     for shift, lengths in ((0.0, (3, 1, 5, 2)), (1e4, (1, 7, 300, 2, 90))):
         X = (shift + randn(sum(lengths), 2, seed=8) * torch.tensor([1.0, 3.0])).float()
         X[: lengths[0]] += 4  # the chunks differ in their mean
-        results = answer(_stream(X.split(lengths)))
+        with forbidden("cat", "concat", "concatenate", "vstack", asked="no chunk may be kept"):
+            results = answer(stream(X.split(lengths)))
         expect(isinstance(results, tuple | list) and len(results) == 2, "it must return two tensors, (mean, var).")
         X, parts, weights = X.double(), X.double().split(lengths), torch.tensor(lengths).double() / sum(lengths)
         mistakes = {"weigh the chunks' means by their lengths": torch.stack([p.mean(0) for p in parts]).mean(0)}
@@ -186,13 +189,7 @@ def check_my_statistics(answer: Callable) -> str:
         mistakes = {"it was divided by n - 1": X.var(0), "it lacks the distance between the chunks' means": within}
         name = f"{FAR} the variance" if shift else "the variance"
         expect_close(results[1], X.var(0, correction=0).float(), name, mistakes, rtol=1e-3, atol=2e-3)
+    X = randn(9, 3, seed=9)
+    for result, right, what in zip(answer(stream(X.split(4))), (X.mean(0), X.var(0, correction=0)), "mv", strict=True):
+        expect_close(result, right, f"in float64, the {'mean' if what == 'm' else 'variance'}", rtol=1e-10, atol=1e-12)
     return "one walk, no chunk kept, any lengths, and a mean of 1e4 in float32 is fine."
-
-
-def _stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    given = []
-    for part in parts:
-        given.append(weakref.ref(chunk := part.clone()))
-        alive = sum(old() is not None for old in given)  # this one, the loop's, and perhaps one more
-        expect(alive <= 3, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
-        yield chunk

@@ -1,6 +1,7 @@
 """What the checks ask of a function that torch has, too: values, gradients, traces, and that it does not call it."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from d2lnorm.course.exercises.feedback import expect, expect_close, randn
 from d2lnorm.course.exercises.traces import forbidden, kept
 
-__all__ = ["expect_gradients", "expect_precise", "value_of"]
+__all__ = ["expect_gradients", "expect_precise", "stream", "three", "value_of"]
 
 
 def value_of(function: Callable, X: Tensor, *arguments: Any, name: str) -> Any:
@@ -41,3 +42,20 @@ def expect_precise(ours: Callable, theirs: Callable, *shape: int) -> None:
     X = 1e4 + randn(*shape).to(torch.float32)
     error = (ours(X).double() - theirs(X.double())).abs().max().item()
     expect(error < 0.01, "beside a mean of 10,000 the variance is lost: E[x^2] - E[x]^2 cancels. Average (X - mean)^2.")
+
+
+def three(results: Any, names: str = "(Y, running_mean, running_var)") -> tuple[Tensor, ...]:
+    """Return an answer's three tensors, or say that it must return three."""
+    right = isinstance(results, tuple | list) and len(results) == 3 and all(isinstance(t, Tensor) for t in results)
+    expect(right, f"it must return three tensors, {names}.")
+    return tuple(results)
+
+
+def stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """Yield copies of chunks, one after the other, and notice who keeps them."""
+    given = []
+    for part in parts:
+        given.append(weakref.ref(chunk := part.clone()))
+        alive = sum(old() is not None for old in given)  # this one, the loop's, and perhaps one more
+        expect(alive <= 3, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
+        yield chunk

@@ -150,7 +150,7 @@ def welford(chunks):
         delta = row.double() - mean
         mean = mean + delta / n
         M = M + delta * (row.double() - mean)
-    return mean.float(), (M / n).float()
+    return mean.to(row), (M / n).to(row)
 
 
 def from_first_row(chunks):
@@ -161,16 +161,25 @@ def from_first_row(chunks):
         first = chunk[0].clone() if first is None else first
         D = (chunk - first).double()
         n, S, Q = n + len(D), S + D.sum(0), Q + D.square().sum(0)
-    return (first + S / n).float(), (Q / n - (S / n) ** 2).float()
+    return (first + S / n).to(first), (Q / n - (S / n) ** 2).to(first)
 
 
 def statistics(chunks, slip=""):
+    if slip == "grown":
+        X = next(chunks)
+        for chunk in chunks:
+            X = torch.cat([X, chunk])
+        return X.mean(0), X.var(0, correction=0)
+    if slip == "single":
+        first = next(chunks)
+        mean, var = statistics(c.float() for c in itertools.chain([first], chunks))
+        return mean.to(first), var.to(first)
     if slip == "kept":
         X = torch.cat(list(chunks))
         return X.mean(0), X.var(0, correction=0)
     parts = [(len(c), c.mean(0), c.var(0, correction=0), c.sum(0), c.square().sum(0)) for c in chunks]
     N, means, variances, S, Q = (list(t) for t in zip(*parts, strict=True))
-    weights = torch.tensor(N) / sum(N)
+    weights = (torch.tensor(N).double() / sum(N)).to(means[0])
     mean = weights @ torch.stack(means)
     if slip == "one pass":
         return mean, sum(Q) / sum(N) - (sum(S) / sum(N)) ** 2
@@ -191,8 +200,9 @@ def all_wrong(function, words):
 
 ANSWERS = {
     checks.check_my_normalize: Answers(
-        right=[rows_by_torch, rows_by_python],
-        wrong=all_wrong(
+        right=[rows_by_python],
+        wrong={"by torch": (rows_by_torch, "plain Python, no tensors")}
+        | all_wrong(
             rows_by_python,
             {
                 "unbiased": "divide by n, not by n - 1",
@@ -202,7 +212,7 @@ ANSWERS = {
                 "rows": "the rows were normalized",
                 "whole table": "or the whole table",
                 "one pass": "Take the deviations",
-                "in place": "changed the table",
+                "in place": "rows is not as it was",
                 "columns": "a list of 4 rows",
             },
         ),
@@ -283,6 +293,8 @@ ANSWERS = {
                 "unbiased": "divided by n - 1",
                 "one pass": "E[x²] - E[x]²",
                 "kept": "keeps old chunks",
+                "single": "in float64",
+                "grown": "no chunk may be kept",
                 "float64": "dtype torch.float32",
                 "only one": "two tensors",
             },
