@@ -221,9 +221,18 @@ def test_an_error_is_told_with_its_line_and_the_input_that_brought_it(answer, wo
     assert "not written" not in capsys.readouterr().out
 
 
-def test_only_the_untouched_stub_is_not_written_yet(capsys):
-    check_anything(stub)
-    assert capsys.readouterr().out.startswith("○ stub: not written yet")
+class StubOfALayer(torch.nn.Module):
+    """What to do."""
+
+    def __init__(self, X, eps):
+        super().__init__()
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("untouched", [stub, StubOfALayer])
+def test_only_the_untouched_stub_is_not_written_yet(untouched, capsys):
+    check_anything(untouched)
+    assert capsys.readouterr().out.startswith(f"○ {untouched.__name__}: not written yet")
 
 
 @pytest.mark.parametrize(
