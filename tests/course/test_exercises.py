@@ -236,7 +236,7 @@ def test_only_the_untouched_stub_is_not_written_yet(untouched, capsys):
 
 
 @pytest.mark.parametrize(
-    "value", [2, 2.0, np.float32(2), np.int64(2), np.array(2.0), torch.tensor(2), torch.ones(1) * 2]
+    "value", [2, 2.0, np.float32(2), np.int64(2), np.array(2.0), torch.tensor(2), torch.ones(1, requires_grad=True) * 2]
 )
 def test_a_number_may_be_of_any_kind(value):
     assert number(value, "it") == 2.0

@@ -134,7 +134,7 @@ def number(value: object, what: str) -> float:
     one = isinstance(value, Tensor) and value.numel() == 1
     real = one or isinstance(value, numbers.Real) or hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0
     expect(real and not isinstance(value, bool), f"{what} must be a number, but is {described(value)}.")
-    return float(value)  # type: ignore[arg-type]
+    return float(value.detach() if isinstance(value, Tensor) else value)  # type: ignore[arg-type]
 
 
 def expect_close(
