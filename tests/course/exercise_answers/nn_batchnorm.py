@@ -193,7 +193,7 @@ class ByHand(nn.Module):
 
     def forward(self, X):
         if self.own():
-            self.num_batches_tracked += 1
+            self.num_batches_tracked = self.num_batches_tracked + 1  # another tensor each time
             mean, var = self.statistics(X)
             with torch.no_grad():
                 self.running_mean.mul_(1 - self.share).add_(self.share * X.mean((0, 1)))
