@@ -8,11 +8,12 @@ import tempfile
 from itertools import takewhile
 from pathlib import Path
 
-from build_folder import BUILD
+from build_folder import BUILD, TEMPORARY, usable
 from npm_packages import PackageMissing, unpack
 
 ROOT = Path(__file__).parent.parent
-TEXTS = "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs", "data/README.md", "d2lnorm", "tools"
+TEXTS = "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs", "data/README.md", "d2lnorm"
+TEXTS += ("tools/cell_filter.py",)  # to which the README leads
 FOLDED = {"proof", "solution"}  # tags of cells that are folded
 
 
@@ -50,7 +51,8 @@ def gather(folder: Path) -> None:
 
 def main() -> int:
     """Return the exit status; what Sphinx finds wrong, such as a link that leads nowhere, is on stderr."""
-    with tempfile.TemporaryDirectory() as source, tempfile.TemporaryDirectory(dir=BUILD.parent) as new:
+    build = usable(BUILD)
+    with tempfile.TemporaryDirectory() as source, tempfile.TemporaryDirectory(dir=build, prefix=TEMPORARY) as new:
         try:
             gather(Path(source))
         except PackageMissing as error:
@@ -59,10 +61,9 @@ def main() -> int:
         command = [sys.executable, "-m", "sphinx", "-qWEj", "auto", "--keep-going", "-d", f"{source}/.trees"]
         status = subprocess.run([*command, source, f"{new}/site"]).returncode
         if not status:
-            shutil.rmtree(BUILD / "site", ignore_errors=True)
-            BUILD.mkdir(exist_ok=True)
-            Path(new, "site").rename(BUILD / "site")
-            print(f"Open {BUILD / 'site' / 'index.html'}")
+            shutil.rmtree(build / "site", ignore_errors=True)
+            Path(new, "site").rename(build / "site")
+            print(f"Open {build / 'site' / 'index.html'}")
     return status
 
 

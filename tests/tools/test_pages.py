@@ -140,18 +140,37 @@ def test_a_page_can_be_dark(site, tab):
         page.wait_for_selector(f"html[data-theme={theme}]")
 
 
-def test_a_link_that_leads_nowhere_is_an_error_and_the_old_site_stays(tmp_path, packages, monkeypatch, capfd):
+@pytest.fixture
+def tiny(tmp_path, packages, monkeypatch):
+    """A course of one page, whose text the test writes."""
     for name in ("docs/site", "d2lnorm"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "docs/site/api.md").write_text("# API")
-    (tmp_path / "docs/site/index.md").write_text("# Title\n\n[lost](notebooks/nowhere.ipynb)\n")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "TEXTS", ("docs", "d2lnorm"))
     monkeypatch.setattr(pages, "BUILD", tmp_path / "build")
-    old = tmp_path / "build" / "site" / "old.html"
+    return tmp_path
+
+
+def test_a_link_that_leads_nowhere_is_an_error_and_the_old_site_stays(tiny, capfd):
+    (tiny / "docs/site/index.md").write_text("# Title\n\n[lost](notebooks/nowhere.ipynb)\n")
+    old = tiny / "build" / "site" / "old.html"
     old.parent.mkdir(parents=True)
     old.touch()
     assert pages.main() == 1
     assert "nowhere.ipynb" in capfd.readouterr().err
     assert old.exists()
+    assert [path.name for path in (tiny / "build").iterdir()] == ["site"]
+
+
+def test_where_build_cannot_be_written_the_site_goes_to_the_user_s_cache(tiny, monkeypatch, capfd):
+    (tiny / "docs/site/index.md").write_text("# Title\n\n```{toctree}\napi\n```\n")
+    (tiny / "build").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny / "cache"))
+    assert pages.main() == 0
+    out, err = capfd.readouterr()
+    page = tiny / "cache/d2lnorm/build/site/index.html"
+    assert out == f"Open {page}\n"
+    assert "cannot be written to (File exists)" in err
+    assert "Title" in page.read_text()
