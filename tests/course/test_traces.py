@@ -17,10 +17,6 @@ def make_net():
     return net
 
 
-def unreset(net):
-    net.train()
-
-
 TRACES = {
     "a weight": lambda net: net[0].weight.data.add_(1),
     "a buffer": lambda net: net[1][0].running_mean.add_(1),

@@ -18,6 +18,7 @@ __all__ = [
     "check_train_epoch",
 ]
 NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
+PILED_UP = "gradients of earlier batches are still in it, call optimizer.zero_grad() in each step"
 
 
 @exercise
@@ -106,9 +107,8 @@ def check_train_epoch(answer: Callable) -> str:
             not torch.equal(net.get_parameter("0.weight"), start.get_parameter("0.weight")),
             "the weights did not change: an epoch needs loss.backward() and optimizer.step() for each batch.",
         )
-        mistakes = {"gradients of earlier batches are still in it, call optimizer.zero_grad() in each step": piled}
         for name, right in truth.state_dict().items():
-            wrong = {what: other.state_dict()[name] for what, other in mistakes.items()}
+            wrong = {PILED_UP: piled.state_dict()[name]}
             expect_close(net.state_dict()[name], right, f"after the epoch, {name}", wrong)
         graph = isinstance(got, Tensor) and got.requires_grad
         expect(not graph, "the loss you return still holds the graph: use .item().")
@@ -133,7 +133,7 @@ def check_accuracy_with_batch_statistics(answer: Callable) -> str:
         ).eval()  # running statistics far from the data's
         net.get_submodule("1.3").train(seed == 9)  # a layer may be in another mode than its net
         twin = copy.deepcopy(net).eval()
-        labels, outputs = [], {}
+        outputs = {}
         for bn in (False, True):
             for layer in (m for m in twin.modules() if isinstance(m, NORMS)):
                 layer.train(bn)
