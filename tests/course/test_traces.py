@@ -55,6 +55,8 @@ def test_a_change_inside_lists_and_of_the_generator_is_seen():
     batches = [(torch.zeros(2), torch.ones(2))]
     with pytest.raises(NotYet, match="element 1 of element 0 of batches"), kept(batches=batches):
         batches[0][1][0] = 5
+    with pytest.raises(NotYet, match="requires_grad of element 1 of element 0 of batches"), kept(batches=batches):
+        batches[0][1].requires_grad_()
     with pytest.raises(NotYet, match="the length of batches"), kept(batches=batches):
         batches.clear()
     with kept(), torch.random.fork_rng():

@@ -28,7 +28,10 @@ def expect_drawn(Y: Tensor, following: Tensor, again: Tensor, other: Tensor) -> 
     expect(same, "the same seed must give the same mask, but it is not drawn from the generator (alone).")
     expect(not torch.equal(Y, other), "another seed gave the same mask; use the generator as it was passed.")
     moved = not torch.equal(Y, following)
-    expect(moved, "a second call with the same generator gave the same mask: it was seeded again. Draw, and leave it.")
+    expect(
+        moved,
+        "a second call with the same generator gave the same mask: draw a new one in each call, and do not seed it.",
+    )
 
 
 def expect_share(keep: Tensor, p: float) -> None:

@@ -19,9 +19,9 @@ HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pr
 def kept(*, generator: bool = False, **things: Any) -> Iterator[None]:
     """Raise `NotYet` if, at the end, one of the named things is not as it was at the beginning.
 
-    Looks at tensors (values, `.grad`), at nets (parameters, buffers, keys, gradients, `requires_grad`, the mode of each
-    layer, hooks, plain attributes, and the attributes of its classes), and into lists, tuples and dicts. With
-    `generator`, at torch's global generator, too.
+    Looks at tensors (values, `.grad`, `requires_grad`), at nets (parameters, buffers, keys, the mode of each layer,
+    hooks, plain attributes, and the attributes of its classes), and into lists, tuples and dicts. With `generator`, at
+    torch's global generator, too.
     """
     before = {name: _parts(thing) for name, thing in things.items()}
     state = torch.get_rng_state()
@@ -40,7 +40,11 @@ def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
     """Return all that can be changed in a thing, by a name in which {} stands for the thing's own."""
     if isinstance(thing, Tensor):
         grad = None if thing.grad is None else thing.grad.detach().clone()
-        return {path: thing.detach().clone(), f"the gradient of {path}": grad}
+        return {
+            path: thing.detach().clone(),
+            f"the gradient of {path}": grad,
+            f"requires_grad of {path}": thing.requires_grad,
+        }
     if isinstance(thing, nn.Module):
         parts: dict[str, Any] = {}
         for name, layer in thing.named_modules():
@@ -58,11 +62,8 @@ def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
             for key, value in vars(type(layer)).items():
                 if not key.startswith("__"):
                     parts[f"`{key}` of the class {type(layer).__name__}, for all nets,"] = id(value)
-        for name, parameter in thing.named_parameters():
-            parts[f"requires_grad of {name} of {path}"] = parameter.requires_grad
-            parts |= _parts(parameter, f"{name} of {path}")
-        for name, buffer in thing.named_buffers():
-            parts |= _parts(buffer, f"{name} of {path}")
+        for name, tensor in (*thing.named_parameters(), *thing.named_buffers()):
+            parts |= _parts(tensor, f"{name} of {path}")
         return parts
     if isinstance(thing, dict | list | tuple):
         items = thing.items() if isinstance(thing, dict) else enumerate(thing)
