@@ -1,12 +1,13 @@
 """A pool of worker processes for one experiment, that leaves nothing behind."""
 
+import multiprocessing
 import multiprocessing.resource_tracker
 import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -50,20 +51,12 @@ def outcomes(function: Callable, settings: list[dict], caller: tuple, workers: i
 
 
 def _end(pool: Any) -> None:
-    """Kill the workers here: loky needs psutil or pgrep for it. It finds none left.
-
-    Then wait for the thread that feeds them, which loky does not: until it ends it keeps the pool's semaphores.
-    """
-    processes, feeder = dict(pool._processes), pool._call_queue._thread
-    pool._processes.clear()
-    for pid in processes:
-        with suppress(ProcessLookupError):
-            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows ends at either
-    for process in processes.values():
-        process.join()
-    pool.shutdown(kill_workers=True)
+    """Kill the workers, and wait for all that loky leaves to itself and that keeps the pool's semaphores."""
+    feeder = pool._call_queue._thread
+    pool.shutdown(kill_workers=True)  # by psutil, with what the workers started
     if feeder:
         feeder.join()
+    multiprocessing.active_children()  # joins a worker that had died by itself
 
 
 @contextmanager
