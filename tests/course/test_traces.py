@@ -57,6 +57,12 @@ def test_a_change_inside_lists_and_of_the_generator_is_seen():
         batches[0][1][0] = 5
     with pytest.raises(NotYet, match="requires_grad of element 1 of element 0 of batches"), kept(batches=batches):
         batches[0][1].requires_grad_()
+    told = r"batches is not as it was: before nan at index \[1\], after 0 at index \[1\]\."
+    values = torch.tensor([1, torch.nan, 3])
+    with pytest.raises(NotYet, match=told), kept(batches=values):
+        values.nan_to_num_(0)
+    with pytest.raises(NotYet, match="before a float32 tensor.*, after a float64 tensor"), kept(values=values):
+        values.data = values.data.double()
     with pytest.raises(NotYet, match="the length of batches"), kept(batches=batches):
         batches.clear()
     with kept(), torch.random.fork_rng():

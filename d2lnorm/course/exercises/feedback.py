@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = ["NotYet", "described", "exercise", "expect", "expect_close", "number", "raises", "randn"]
 
+SEED = 123_456_789  # which no answer would set: so one that seeds is seen
 STUB = {"NotImplementedError", "super", "__init__"}  # all that an untouched stub names
 OTHERS = str(Path(__file__).parents[2]), str(Path(inspect.__file__).parent)  # this package, and Python's library
 
@@ -30,9 +31,8 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
     """Make a check of `check`, which tests an answer (a function or class) and returns what it found good.
 
     The check prints one line when the answer passes, and one when it is still the stub. Otherwise it raises `NotYet`
-    with the feedback. An error that the answer's own code raises is shown with its line and the input that brought
-    it. The check runs in the state in which torch starts, whatever the notebook has set, with the same random numbers
-    in each call; afterwards all is as it was (`_usual_state`).
+    with the feedback; an error of the answer's own is shown with its line and the input that brought it. The check
+    runs in torch's first state, with the same random numbers each time; all is given back (`_usual_state`).
     """
 
     @wraps(check)
@@ -55,7 +55,7 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
 
 @contextmanager
 def _usual_state() -> Iterator[None]:
-    """Set what torch starts with, and the CPU's generator to seed 0; give back what was set, after an error, too."""
+    """Set what torch starts with, and seed the CPU's generator; give back what was set, after an error, too."""
     dtype, deterministic = torch.get_default_dtype(), torch.get_deterministic_debug_mode()
     with (
         torch.inference_mode(False),
@@ -68,7 +68,7 @@ def _usual_state() -> Iterator[None]:
         try:
             torch.set_default_dtype(torch.float32)
             torch.set_deterministic_debug_mode("default")
-            torch.default_generator.manual_seed(0)
+            torch.default_generator.manual_seed(SEED)
             yield
         finally:
             torch.set_default_dtype(dtype)

@@ -31,7 +31,8 @@ def kept(*, generator: bool = False, **things: Any) -> Iterator[None]:
         for part in before[name] | after:
             old, new = before[name].get(part, "missing"), after.get(part, "missing")
             if not _same(old, new):
-                raise NotYet(f"{part.format(name)} is not as it was: before {_brief(old)}, after {_brief(new)}.")
+                was, now = _brief(old, new), _brief(new, old)
+                raise NotYet(f"{part.format(name)} is not as it was: before {was}, after {now}.")
     if generator and not torch.equal(state, torch.get_rng_state()):
         raise NotYet("torch's global generator was moved or seeded: other random numbers of the notebook change.")
 
@@ -76,14 +77,20 @@ def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
 
 def _same(old: Any, new: Any) -> bool:
     if isinstance(old, Tensor) and isinstance(new, Tensor):
-        return old.dtype == new.dtype and old.shape == new.shape and torch.equal(old.nan_to_num(), new.nan_to_num())
+        alike = old.dtype == new.dtype and old.shape == new.shape
+        return alike and torch.allclose(old, new, rtol=0, atol=0, equal_nan=True)
     return type(old) is type(new) and bool(old == new)
 
 
-def _brief(value: Any) -> str:
-    if isinstance(value, Tensor) and value.numel() > 1:
-        return f"its first number {value.flatten()[0].item():.4g}" if value.is_floating_point() else described(value)
-    return described(value)
+def _brief(value: Any, other: Any) -> str:
+    """Say what a value is; of a tensor of the same type and shape as the other, the first number that differs."""
+    if not (isinstance(value, Tensor) and isinstance(other, Tensor)):
+        return described(value)
+    if value.dtype != other.dtype or value.shape != other.shape or value.dim() == 0:
+        return described(value)
+    differ = (value != other) & ~(value.isnan() & other.isnan())
+    index = [int(i) for i in differ.nonzero()[0]]
+    return f"{value[tuple(index)].item():.6g} at index {index}"
 
 
 class _Watch(TorchFunctionMode):
