@@ -1,5 +1,6 @@
 """Make the site of pages: the notebooks, the texts and the package's docstrings become build/site/, with Sphinx."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from build_folder import BUILD, TEMPORARY, usable
+from d2lnorm.course import explorables
 from npm_packages import PackageMissing, unpack
 
 ROOT = Path(__file__).parent.parent
@@ -26,10 +28,20 @@ def prepared(notebook: dict) -> dict:
             comment = takewhile(lambda line: line.startswith("#"), cell["source"])
             title = "Solution" if "solution" in kind else " ".join(line.strip("# \n") for line in comment)
             options["code_prompt_show"] = options["code_prompt_hide"] = title
+        if "widget" in tags:
+            cell["outputs"] = [without_kernel("".join(cell["source"]))]
         for output in cell["outputs"]:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                 options["image"] = {"alt": alt}
     return notebook
+
+
+def without_kernel(source: str) -> dict:
+    """Return the output that stands on a page for a cell like `explorables.one_batch(values=[1, 2, 9])`."""
+    (call,) = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call))
+    state = {argument.arg: ast.literal_eval(argument.value) for argument in call.keywords}
+    html = explorables.element(call.func.attr, linked=True, **state)
+    return {"output_type": "display_data", "data": {"text/html": html}, "metadata": {}}
 
 
 def gather(folder: Path) -> None:
@@ -43,6 +55,7 @@ def gather(folder: Path) -> None:
         path.rename(folder / path.name)
     (folder / "site").rename(folder / "_static")
     shutil.copy(unpack("mathjax-3.2.2") / "package" / "es5" / "tex-svg-full.js", folder / "_static")
+    (folder / "_static" / "explorables.js").write_text(explorables.script(), encoding="utf-8")
     (folder / "notebooks").mkdir()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = prepared(json.loads(path.read_text(encoding="utf-8")))

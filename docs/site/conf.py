@@ -26,7 +26,7 @@ html_theme = "sphinx_book_theme"
 html_title = "d2lnorm"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_js_files = ["enlarge.js"]
+html_js_files = ["enlarge.js", "explorables.js"]
 html_copy_source = False
 html_use_index = html_domain_indices = False  # there is a search
 html_show_sphinx = False

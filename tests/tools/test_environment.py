@@ -38,7 +38,8 @@ def test_list_and_project_name_the_same_packages_and_agree():
 
 
 def test_package_itself_needs_little():
-    assert {Requirement(r).name for r in PROJECT["dependencies"]} == {"torch", "numpy", "matplotlib", "tqdm", "joblib"}
+    names = {Requirement(r).name for r in PROJECT["dependencies"]}
+    assert names == {"torch", "numpy", "matplotlib", "tqdm", "joblib", "psutil"}
 
 
 def test_conda_reads_the_same_list_and_names_no_version_of_its_own():

@@ -1,0 +1,133 @@
+// A deep net: how large its values and its gradients are, layer by layer.
+
+const [BATCH, WIDTH, EPS] = [64, 32, 1e-5];
+const [BINS, REACH] = [20, 3]; // a histogram goes from -REACH to REACH; its ends hold what is beyond
+
+export const spec = {
+  depth: { min: 1, max: 30, step: 1, whole: true },
+  gain: { min: 0.1, max: 3, step: 0.05 },
+  activation: { options: ["relu", "tanh", "sigmoid", "none"] },
+  batch_norm: { flag: true },
+  skip: { flag: true },
+  seed: { min: 0, max: 1000, step: 1, whole: true },
+};
+
+// Each activation, its slope told by its output, and when an output counts as saturated.
+const ACTIVATIONS = {
+  relu: [(z) => Math.max(z, 0), (a) => (a > 0 ? 1 : 0), () => false],
+  tanh: [Math.tanh, (a) => 1 - a * a, (a) => Math.abs(a) > 0.97],
+  sigmoid: [(z) => 1 / (1 + Math.exp(-z)), (a) => a * (1 - a), (a) => a < 0.03 || a > 0.97],
+  none: [(z) => z, () => 1, () => false],
+};
+
+const size = (H) => Math.sqrt(H.reduce((total, h) => total + h * h, 0) / H.length);
+
+// rows (n, WIDTH) times W (WIDTH, WIDTH), or times its transpose
+function times(rows, W, transposed) {
+  const out = new Float64Array(rows.length);
+  for (let n = 0; n < rows.length; n += WIDTH)
+    for (let i = 0; i < WIDTH; i++)
+      for (let j = 0, x = rows[n + i]; j < WIDTH; j++) out[n + j] += x * W[transposed ? j * WIDTH + i : i * WIDTH + j];
+  return out;
+}
+
+// Batch norm of each column, in place; returns what its backward pass needs.
+function normalize(Z) {
+  const roots = new Float64Array(WIDTH);
+  for (let j = 0; j < WIDTH; j++) {
+    const column = range(BATCH).map((n) => Z[n * WIDTH + j]), m = mean(column);
+    roots[j] = Math.sqrt(variance(column, m) + EPS);
+    for (let n = 0; n < BATCH; n++) Z[n * WIDTH + j] = (column[n] - m) / roots[j];
+  }
+  return { X_hat: Z.slice(), roots };
+}
+function normalize_backward(G, { X_hat, roots }) {
+  for (let j = 0; j < WIDTH; j++) {
+    let [common, along] = [0, 0];
+    for (let n = j; n < G.length; n += WIDTH) {
+      common += G[n] / BATCH;
+      along += (G[n] * X_hat[n]) / BATCH;
+    }
+    for (let n = j; n < G.length; n += WIDTH) G[n] = (G[n] - common - X_hat[n] * along) / roots[j];
+  }
+}
+
+// For each layer H = activation(norm(H W gain / sqrt(width))) (+ H): its histogram, mean, std, and the size (root of the
+// mean square) of the loss's gradient by H. The loss is the sum of the last outputs times `upstream`.
+export function compute({ depth, gain, activation, batch_norm, skip }, { inputs, weights, upstream }) {
+  const [act, slope, flat] = ACTIVATIONS[activation], kept = [], layers = [];
+  let H = Float64Array.from(inputs);
+  for (const l of range(depth)) {
+    const own = weights.slice(l * WIDTH ** 2, (l + 1) * WIDTH ** 2);
+    const W = Float64Array.from(own, (w) => (w * gain) / Math.sqrt(WIDTH));
+    const Z = times(H, W), norm = batch_norm && normalize(Z), A = Z.map(act);
+    H = skip ? A.map((a, i) => a + H[i]) : A;
+    kept.push({ W, norm, A });
+    const histogram = Array(BINS).fill(0), m = mean(H);
+    for (const h of H) histogram[clamp(Math.floor(((h + REACH) / (2 * REACH)) * BINS), 0, BINS - 1)] += 1 / H.length;
+    const dead = range(WIDTH).filter((j) => range(BATCH).every((n) => A[n * WIDTH + j] === 0)).length / WIDTH;
+    layers.push({ histogram, mean: m, std: Math.sqrt(variance(H, m)), dead, saturated: mean(A.map((a) => +flat(a))) });
+  }
+  let G = Float64Array.from(upstream);
+  for (const l of range(depth).reverse()) {
+    layers[l].gradient = size(G);
+    const { W, norm, A } = kept[l], D = G.map((g, i) => g * slope(A[i]));
+    if (norm) normalize_backward(D, norm);
+    const back = times(D, W, true);
+    G = skip ? back.map((b, i) => b + G[i]) : back;
+  }
+  return { layers };
+}
+
+// What a doctor would say first: the layer where it is worst, with the number.
+function verdict(layers) {
+  const last = layers.at(-1), worst = (what) => layers.reduce((a, b) => (b[what] > a[what] ? b : a));
+  const [dead, saturated] = [worst("dead"), worst("saturated")], ratio = layers[0].gradient / last.gradient;
+  const percent = (share) => `${Math.round(100 * share)} %`, where = (layer) => `layer ${layers.indexOf(layer) + 1}`;
+  if (dead.dead > 0.25) return `Dead: in ${where(dead)}, ${percent(dead.dead)} of the units give 0 for every example.`;
+  if (last.std > 100) return `Exploding: the standard deviation of the last layer is ${short(last.std)}.`;
+  if (ratio > 100) return `Exploding: the gradient grows ${short(ratio)} times on its way back to layer 1.`;
+  if (saturated.saturated > 0.25)
+    return `Saturated: in ${where(saturated)}, ${percent(saturated.saturated)} of the outputs lie on the flat ends.`;
+  if (last.std < 0.01) return `Vanishing: the standard deviation of the last layer is ${short(last.std)}.`;
+  if (ratio < 0.01) return `Vanishing: at layer 1 the gradient is ${short(ratio)} times what it is at the last.`;
+  return `In order: standard deviation ${short(last.std)} in the last layer, gradient ${short(ratio)} times the last's in layer 1.`;
+}
+
+function draw(state, stage) {
+  const count = BATCH * WIDTH, numbers = normals(state.seed, 2 * count + spec.depth.max * WIDTH ** 2);
+  const [inputs, upstream, weights] = [[0, count], [count, 2 * count], [2 * count]].map((part) => numbers.slice(...part));
+  const { layers } = compute(state, { inputs, weights, upstream });
+  const [left, right, top, high, bars] = [44, stage.width - 6, 24, 140, 130], n = layers.length;
+  const wide = (right - left) / n, base = top + high + 30 + bars / 2;
+  const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
+  stage.size(base + bars / 2 + 26);
+  stage.text("name", 0, 12, "values of each layer (darker: more of them)", start);
+  stage.text("name of bars", 0, base - bars / 2 - 8, "size of the gradient by each layer's values (at the last: 1)", start);
+  for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
+    stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);
+  for (const power of [-6, 0, 6]) stage.text(`1e${power}`, left - 8, base - (power / 6) * 50 + 4, `1e${power}`, end);
+  stage.line("last's", left, base, right, base, { opacity: 0.6 });
+  for (const [l, { histogram, gradient }] of layers.entries()) {
+    const bar = { x: (left + l * wide + 1).toFixed(1), width: Math.max(1, wide - 2).toFixed(1) };
+    for (const [b, share] of histogram.entries()) {
+      const dark = Math.min(1, 2.5 * share).toFixed(2), y = top + high * (1 - (b + 1) / BINS);
+      stage.shape("rect", `${l} ${b}`, { ...bar, y, height: high / BINS, fill: BLUE, "fill-opacity": dark });
+    }
+    const power = clamp(Math.log10(gradient / layers.at(-1).gradient) || 0, -7, 7), to = base - (power / 6) * 50;
+    const [y, height] = [Math.min(base, to).toFixed(1), Math.max(1.5, Math.abs(to - base)).toFixed(1)];
+    stage.shape("rect", `gradient ${l}`, { ...bar, y, height, fill: RED });
+    const named = l === 0 || l === n - 1 || ((l + 1) % 5 === 0 && n - l > 2);
+    if (named) stage.text(`layer ${l}`, left + (l + 0.5) * wide, base + bars / 2 + 16, `${l + 1}`);
+  }
+  for (const name of ["depth", "gain", "activation"]) stage.control(name);
+  stage.control("batch_norm", "batch norm");
+  stage.control("skip", "skip connections");
+  stage.button("other weights", () => stage.set({ seed: (state.seed + 1) % 1001 }));
+  stage.button("start again", stage.again);
+  return { layers, sentence: verdict(layers) };
+}
+
+export default {
+  render: (place) => new Stage(place, "Values and gradients of a deep net", spec, draw).end,
+};

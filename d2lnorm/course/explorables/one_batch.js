@@ -1,0 +1,80 @@
+// One channel of a batch: drag a value, and see which outputs of batch norm move.
+
+export const spec = {
+  values: { list: [0, 8], min: -1000, max: 1000, step: 0.1 },
+  gamma: { min: -3, max: 3, step: 0.1 },
+  beta: { min: -3, max: 3, step: 0.1 },
+  eps: { options: [1e-5, 0.1, 1] },
+  training: { flag: true },
+  running_mean: { min: -1000, max: 1000 },
+  running_var: { min: 0, max: 1e6 },
+};
+
+// Batch norm of the values: their mean and var, X_hat and Y; `refused` says why there is no output.
+export function compute({ values, gamma, beta, eps, training, running_mean, running_var }) {
+  if (!values.length) return { refused: "An empty batch: there is nothing to normalize. Add a value." };
+  if (training && values.length === 1)
+    return {
+      refused:
+        "One value is refused in training: it is its own mean, so its output would be beta, whatever it is. " +
+        "PyTorch says: Expected more than 1 value per channel when training. Add a value, or switch to evaluation.",
+    };
+  const batch = { mean: mean(values), var: variance(values) };
+  const used = training ? batch : { mean: running_mean, var: running_var };
+  const X_hat = values.map((x) => (x - used.mean) / Math.sqrt(used.var + eps));
+  return { ...batch, used, X_hat, Y: X_hat.map((x) => gamma * x + beta) };
+}
+
+function sentence(result, held, values) {
+  if (result.refused) return result.refused;
+  const { Y } = result, n = Y.length;
+  if (held?.Y?.length !== n) return `${n} outputs. Drag a value: which outputs move?`;
+  const touched = values.filter((x, i) => !near(x, held.values[i])).length;
+  const moved = Y.filter((y, i) => !near(y, held.Y[i])).length;
+  return touched
+    ? `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.`
+    : `${moved} of ${n} outputs moved. Drag a value: which outputs move?`;
+}
+
+function draw(state, stage) {
+  const { values, training } = state, result = { ...compute(state), values }, { held } = stage, n = values.length;
+  const { X_hat = [], Y = [], used } = result, [left, right, top, bottom] = [14, stage.width - 14, 60, 190];
+  const x = linear(...stage.around("x", n ? values : [0]), left, right);
+  const y = linear(...stage.around("y", [...Y, -2, 2]), left, right);
+  stage.size(222);
+  stage.axis("x axis", x, top, "values X");
+  stage.axis("y axis", y, bottom, "outputs Y");
+  if (used) {
+    const [m, s] = [x(used.mean), Math.sqrt(used.var)], whose = training ? "mean" : "running mean";
+    stage.line("mean", m, top - 32, m, top, { stroke: RED, "stroke-width": 2 });
+    stage.line("deviation", x(used.mean - s), top - 32, x(used.mean + s), top - 32, { stroke: RED, "stroke-width": 2 });
+    stage.text("mean is", clamp(m, 100, right - 90), top - 40, `${whose} ± standard deviation`);
+  }
+  for (const [i, value] of values.entries()) {
+    const was = held?.Y?.length === n ? held.Y[i] : Y[i], at = y(Y[i] ?? 0), moved = Y.length && !near(was, Y[i]);
+    if (Y.length) {
+      stage.line(`join ${i}`, x(value), top, at, bottom, { opacity: 0.35 });
+      if (moved) stage.line(`path ${i}`, y(was), bottom, at, bottom, { stroke: RED, "stroke-width": 5, opacity: 0.5 });
+      const shape = moved ? `M${at} ${bottom - 9}l9 9l-9 9l-9 -9z` : `M${at - 6} ${bottom - 6}h12v12h-12z`;
+      stage.shape("path", `y ${i}`, { d: shape, fill: moved ? RED : GREEN });
+    }
+    const set = (to) => stage.set({ values: values.with(i, to) }), label = `value ${i + 1} of ${n}`;
+    stage.handle(`x ${i}`, x(value), top, { label, value, scale: x, rule: spec.values, set });
+  }
+  const row = (name, numbers) => [name, ...values.map((_, i) => (numbers.length ? fixed(numbers[i]) : "–"))];
+  stage.table("table", [row("X", values), row("X_hat", X_hat), row("Y", Y)]);
+  const numbers = n ? `mean ${fixed(mean(values), 3)}, var ${fixed(variance(values), 3)} of this batch` : "";
+  stage.say("numbers", numbers + (training ? "." : "; evaluation uses the running ones: " +
+    `mean ${fixed(state.running_mean, 3)}, var ${fixed(state.running_var, 3)}.`));
+  stage.control("training");
+  for (const name of ["gamma", "beta", "eps"]) stage.control(name);
+  const more = n ? +(Math.max(...values) + 1).toFixed(6) : 0;
+  stage.button("add a value", () => stage.set({ values: [...values, Math.min(more, 1000)] }), n > 7);
+  stage.button("remove one", () => stage.set({ values: values.slice(0, -1) }), !n);
+  stage.button("start again", stage.again);
+  return { ...result, sentence: sentence(result, held, values) };
+}
+
+export default {
+  render: (place) => new Stage(place, "Batch norm of one channel", spec, draw).end,
+};

@@ -1,0 +1,202 @@
+// In front of each explorable: arithmetic, checks of a state, seeded draws, and the stage on which it is drawn.
+
+const [BLUE, RED, GREEN] = ["#0072B2", "#D55E00", "#009E73"]; // the course's palette
+const sum = (v) => v.reduce((a, b) => a + b, 0);
+const mean = (v) => sum(v) / v.length;
+const variance = (v, m = mean(v)) => mean(v.map((x) => (x - m) ** 2));
+const range = (n) => [...Array(n).keys()];
+const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+const near = (a, b) => Math.abs(a - b) < 1e-9;
+
+// A number in words: "-0.50", "1.2e+9".
+const fixed = (x, digits = 2) =>
+  Math.abs(x) >= 1e5 ? x.toExponential(1) : x.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
+const short = (x) => (x === null ? "none" : x && Math.abs(x) < 1e-3 ? x.toExponential(1) : `${+x.toPrecision(3)}`);
+
+// What a value should be, by its rule: { flag }, { options }, { list: [fewest, most], min, max }, or { min, max,
+// whole, orNone }.
+const wanted = ({ flag, options, list, min, max, whole, orNone }) =>
+  flag ? "true or false"
+  : options ? `one of ${options.join(", ")}`
+  : (list ? `${[...new Set(list)].join(" to ")} numbers` : whole ? "a whole number" : "a number") +
+    ` from ${min} to ${max}${orNone ? ", or none" : ""}`;
+
+// A sentence about the first value of a state that breaks its rule; "" if there is none.
+export function problem(spec, state) {
+  for (const [name, rule] of Object.entries(spec)) {
+    const { flag, options, list, min, max, whole, orNone } = rule, value = state[name];
+    const number = (x) => typeof x === "number" && x >= min && x <= max && !(whole && x % 1);
+    const right =
+      flag ? typeof value === "boolean"
+      : options ? options.includes(value)
+      : list ? Array.isArray(value) && value.length >= list[0] && value.length <= list[1] && value.every(number)
+      : number(value) || (orNone && value === null);
+    const came = Array.isArray(value) && !value.length ? "an empty list" : String(value).slice(0, 60) || "empty";
+    if (!right) return `${name} should be ${wanted(rule)}, but is ${came}.`;
+  }
+  return "";
+}
+
+// n numbers between 0 and 1 that depend on the seed alone (Mulberry32), and n standard normal ones (Box and Muller).
+export function uniforms(seed, n) {
+  let a = seed * 0x9e3779b9;
+  return range(n).map(() => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  });
+}
+export function normals(seed, n) {
+  const u = uniforms(seed, 2 * n);
+  return range(n).map((i) => Math.sqrt(-2 * Math.log(1 - u[2 * i])) * Math.cos(2 * Math.PI * u[2 * i + 1]));
+}
+
+// A scale turns values into pixels, and back: scale(v), scale.invert(pixel).
+const linear = (low, high, from, to) =>
+  Object.assign((v) => from + ((v - low) / (high - low)) * (to - from), { low, high,
+    invert: (pixel) => low + ((pixel - from) / (to - from)) * (high - low) });
+
+// The stage: draw(state, stage) is called at each change. It names what it draws by a key, so that an element stays the
+// same one from drawing to drawing (the hand does not lose it), and what is not named any more goes.
+export class Stage {
+  constructor({ model, el }, title, spec, draw) {
+    Object.assign(this, { model, spec, elements: new Map(), held: null, ranges: {} });
+    this.root = this.at(el, "div", "root", { class: "explorable", role: "group", "aria-label": title });
+    this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's
+    this.root.dataset.preventSwipe = ""; // reveal.js's
+    this.svg = this.at(this.root, "svg", "svg", { role: "group", "aria-label": title });
+    this.say("sentence", "", { role: "status" });
+    this.controls = this.at(this.root, "div", "controls", { class: "controls" });
+    for (const type of ["keydown", "keyup", "pointerdown", "pointermove", "pointerup", "touchstart", "touchmove"])
+      this.root.addEventListener(type, (event) => event.stopPropagation());
+    const always = [...this.elements.keys()], first = this.state();
+    this.again = () => this.set(first);
+    this.draw = () => {
+      this.named = new Set(always);
+      this.width = clamp(this.root.clientWidth || 640, 280, 720);
+      const state = this.state(), wrong = problem(spec, state);
+      this.shown = wrong ? this.size(0) : draw(state, this);
+      this.say("sentence", wrong || this.shown.sentence);
+      const gone = [...this.elements.keys()].filter((key) => !this.named.has(key));
+      for (const key of gone) {
+        this.elements.get(key).remove();
+        this.elements.delete(key);
+      }
+    };
+    const names = Object.keys(spec).map((name) => `change:${name}`), later = () => {
+      if (!this.waits) queueMicrotask(() => ((this.waits = false), this.draw()));
+      this.waits = true;
+    };
+    for (const name of names) model.on(name, later);
+    const watch = new ResizeObserver(() => this.root.clientWidth !== this.width && later());
+    watch.observe(this.root);
+    this.draw();
+    this.end = () => (watch.disconnect(), names.forEach((name) => model.off(name, later)));
+  }
+  state() {
+    return Object.fromEntries(Object.keys(this.spec).map((name) => [name, this.model.get(name)]));
+  }
+  set(changes) {
+    for (const [name, value] of Object.entries(changes)) this.model.set(name, value);
+    this.model.save_changes();
+  }
+  at(parent, tag, key, attributes = {}, text) {
+    let e = this.elements.get(key);
+    if (!e) {
+      const drawn = tag === "svg" || parent.namespaceURI.endsWith("svg");
+      e = drawn ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+      this.elements.set(key, parent.appendChild(e));
+    }
+    this.named?.add(key);
+    for (const [name, value] of Object.entries(attributes))
+      if (e.getAttribute(name) !== String(value)) e.setAttribute(name, value);
+    if (text !== undefined && e.textContent !== text) e.textContent = text;
+    return e;
+  }
+  size(height) {
+    this.height = height;
+    this.at(this.root, "svg", "svg", { viewBox: `0 0 ${this.width} ${height}`, height });
+  }
+  shape(tag, key, attributes, text) {
+    return this.at(this.svg, tag, key, attributes, text);
+  }
+  text(key, x, y, text, attributes = {}) {
+    return this.shape("text", key, { x, y, "text-anchor": "middle", ...attributes }, text);
+  }
+  line(key, x1, y1, x2, y2, attributes = {}) {
+    return this.shape("line", key, { x1, y1, x2, y2, stroke: "currentColor", ...attributes });
+  }
+  say(key, text, attributes = {}) {
+    return this.at(this.root, "p", key, attributes, text);
+  }
+  table(key, rows) {
+    const cells = (row) => row.map((cell, i) => (i ? `<td>${cell}</td>` : `<th scope="row">${cell}</th>`)).join("");
+    this.at(this.root, "table", key).innerHTML = rows.map((row) => `<tr>${cells(row)}</tr>`).join("");
+  }
+  // A range that holds these values, with a margin. While a handle is held it only grows.
+  around(key, values, least = 1) {
+    const [low, high] = [Math.min(...values), Math.max(...values)], margin = Math.max(least, 0.3 * (high - low));
+    const [from, to] = (this.dragging && this.ranges[key]) || [low - margin, high + margin];
+    return (this.ranges[key] = [Math.min(from, low), Math.max(to, high)]);
+  }
+  axis(key, scale, y, label) {
+    this.line(`${key} line`, scale(scale.low), y, scale(scale.high), y, { opacity: 0.6 });
+    const span = scale.high - scale.low, steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500];
+    const step = steps.find((s) => span / s < 9) ?? span / 4;
+    for (let v = Math.ceil(scale.low / step) * step; v <= scale.high; v += step)
+      this.text(`${key} ${short(v)}`, scale(v), y + 18, short(+v.toFixed(9)), { opacity: 0.8 });
+    this.text(`${key} label`, scale(scale.low), y - 8, label, { "text-anchor": "start" });
+  }
+  // What the hand drags along a scale: a slider with a name and its value in words, for the keyboard, too.
+  handle(key, x, y, { label, value, scale, upright, rule, color = BLUE, set }) {
+    const { min, max, step = 0.1 } = rule, { low, high } = scale, way = upright ? "vertical" : "horizontal";
+    const slider = { role: "slider", tabindex: 0, "aria-label": label, "aria-orientation": way };
+    const now = { "aria-valuemin": min, "aria-valuemax": max, "aria-valuenow": value, "aria-valuetext": short(value) };
+    const g = this.shape("g", key, { class: "handle", transform: `translate(${x} ${y})`, ...slider, ...now });
+    this.at(g, "circle", `${key} reach`, { r: 22, fill: "transparent" }); // as large as a finger
+    this.at(g, "circle", `${key} ring`, { r: 12, fill: "transparent", class: "ring" });
+    this.at(g, "circle", `${key} dot`, { r: 8, fill: color });
+    const move = (to, least = min, most = max) =>
+      set(clamp(+(Math.round(to / step) * step).toFixed(6), Math.max(min, least), Math.min(max, most)));
+    g.onpointerdown = (event) => {
+      event.preventDefault();
+      g.focus();
+      g.setPointerCapture(event.pointerId);
+      Object.assign(this, { held: this.shown, dragging: key });
+    };
+    g.onpointermove = (event) => {
+      const box = this.svg.getBoundingClientRect(); // which a slide may have scaled
+      const across = ((event.clientX - box.left) / box.width) * this.width;
+      const along = upright ? ((event.clientY - box.top) / box.height) * this.height : across;
+      if (this.dragging === key) move(scale.invert(along), low, high);
+    };
+    g.onpointerup = g.onpointercancel = () => this.draw((this.dragging = null));
+    g.onkeydown = (event) => {
+      const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
+      const to = { Home: low, End: high }[event.key] ?? (steps && value + steps * step);
+      if (to === undefined) return;
+      event.preventDefault();
+      this.held = this.shown;
+      move(to);
+    };
+  }
+  // A form control for one value of the state, chosen by its rule.
+  control(name, label = name, words = short) {
+    const { flag, options, min, max, step = 1 } = this.spec[name], value = this.model.get(name);
+    const box = this.at(this.controls, "label", `${name} label`);
+    this.at(box, "span", `${name} name`, {}, label);
+    const text = flag || options ? "" : words(value), slider = { type: "range", min, max, step, "aria-valuetext": text };
+    const e = this.at(box, options ? "select" : "input", `${name} input`, options ? {} : flag ? { type: "checkbox" } : slider);
+    for (const option of options ?? []) this.at(e, "option", `${name} is ${option}`, { value: option }, String(option));
+    if (flag) e.checked = value;
+    else if (e.value !== String(value)) e.value = value;
+    if (text) this.at(box, "output", `${name} output`, { "aria-hidden": true }, text);
+    e.onpointerdown = e.onkeydown = () => void (this.held = this.shown);
+    e.oninput = () => this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
+  }
+  button(label, act, disabled = false) {
+    const e = this.at(this.controls, "button", `button ${label}`, { type: "button" }, label);
+    Object.assign(e, { disabled, onclick: () => ((this.held = this.shown), act()) });
+  }
+}
