@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import NotYet
-from d2lnorm.course.exercises.traces import forbidden, kept
+from d2lnorm.course.exercises.common.feedback import NotYet
+from d2lnorm.course.exercises.common.traces import forbidden, kept
 
 
 def make_net():

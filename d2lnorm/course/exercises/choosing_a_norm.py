@@ -2,44 +2,43 @@
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import NotYet, described, exercise, expect, expect_close
-from d2lnorm.course.exercises.traces import kept
+from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, expect_close, number
+from d2lnorm.course.exercises.common.nets import filled
+from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_fold_into_conv_after", "check_fold_into_linear", "check_gradient_change"]
-
-Layer = TypeVar("Layer", bound=nn.Module)
 
 
 @exercise
 def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear]) -> str:
     """`fold(linear, bn)` must return one linear layer that computes `bn(linear(X))`, with bn in evaluation."""
     g = torch.Generator().manual_seed(1)
-    for n, m, eps, has_bias, dtype in ((3, 4, 0.5, True, torch.float32), (5, 2, 0.1, False, torch.float64)):
-        linear = _filled(nn.Linear(n, m, bias=has_bias, dtype=dtype).eval(), g)
-        bn = _filled(nn.BatchNorm1d(m, eps=eps, dtype=dtype).eval(), g)
+    for n, m, eps, has_bias, dtype in (
+        (4, 4, 0.5, True, torch.float64),
+        (4, 4, 0.5, True, torch.float64),  # the same sizes with other numbers
+        (3, 4, 0.2, True, torch.float32),
+        (5, 2, 0.1, False, torch.float64),
+    ):
+        linear = filled(nn.Linear(n, m, bias=has_bias, dtype=dtype).eval(), g)
+        bn = filled(nn.BatchNorm1d(m, eps=eps, dtype=dtype).eval(), g)
         with kept(linear=linear, bn=bn):
             folded = fold(linear, bn)
         expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not {described(folded)}.")
-        expect(folded.bias is not None, "the folded layer needs a bias, even if the old one had none.")
+        _expect_parameters(folded)
         W, b = linear.weight, torch.zeros(m, dtype=dtype) if linear.bias is None else linear.bias
         mu, var, beta = bn.get_buffer("running_mean"), bn.get_buffer("running_var"), bn.bias
         s = bn.weight / (var + bn.eps).sqrt()
-        no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
-        outside = bn.weight / (var.sqrt() + bn.eps)
-        wrong = {
-            "eps is missing under the root": no_eps[:, None] * W,
-            "eps belongs under the root, not beside it": outside[:, None] * W,
-            "it was divided by the variance, not by its root": no_root[:, None] * W,
-            "gamma is missing": (s / bn.weight)[:, None] * W,
+        wrong = {mistake: scale[:, None] * W for mistake, scale in _wrong_scales(bn).items()}
+        wrong |= {
+            "the scale belongs to the outputs, axis 0": s * W if n == m else W.sqrt(),
             "it is still the old weight": W,
         }
-        expect_close(folded.weight, s[:, None] * W, "the folded weight", wrong)
+        _expect_equal(folded.weight, s[:, None] * W, "the folded weight", wrong)
         wrong = {
             "the linear layer's own bias was forgotten": beta - s * mu,
             "the old bias must be scaled, too": b + beta - s * mu,
@@ -48,9 +47,9 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
             "the running mean is subtracted, not added": s * (b + mu) + beta,
             "beta is not scaled: it is added after the division": s * (b - mu + beta),
         }
-        expect_close(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
+        _expect_equal(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
         X = torch.randn(5, n, generator=g, dtype=dtype)
-        expect_close(folded(X), bn(linear(X)), "the folded layer's output")
+        _expect_equal(folded(X), bn(linear(X)), "the folded layer's output")
     return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
 
 
@@ -58,10 +57,11 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
 def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, float], float]) -> str:
     """`gradient_change(net, X, y, eta)` must return how far the gradient moves on the step -eta times the gradient."""
     g = torch.Generator().manual_seed(3)
-    plain = _filled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), g)
-    for net, n, eta, training in ((plain, 6, 0.5, True), (_filled(_Branching(), g), 9, 0.05, False)):
-        X, y = torch.randn(n, 4, generator=g), torch.arange(n) % 3
-        net.train(training)
+    plain = filled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)), g)
+    mixed = filled(_Branching(), g).double().eval()
+    mixed.norm.train()  # not every layer is in the mode of its net
+    for net, n, eta, dtype in ((plain, 6, 0.5, torch.float32), (mixed, 9, 0.05, torch.float64)):
+        X, y = torch.randn(n, 4, generator=g, dtype=dtype), torch.arange(n) % 3
         for k, p in enumerate(net.parameters()):
             p.grad = None if k == 1 else torch.full_like(p, 7.0)  # from an earlier step of the student's training
         with kept(net=net, X=X, y=y):
@@ -71,14 +71,15 @@ def check_gradient_change(gradient_change: Callable[[nn.Module, Tensor, Tensor, 
 
 
 class _Branching(nn.Module):
-    """A net with a branch and a layer that is used twice."""
+    """A net with a branch, and with a weight that two layers share."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.norm, self.last = nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+        self.inner, self.again, self.norm = nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.again.weight, self.last = self.inner.weight, nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.last(X + torch.tanh(self.norm(self.inner(torch.tanh(self.inner(X))))))
+        return self.last(X + torch.tanh(self.norm(self.again(torch.tanh(self.inner(X))))))
 
 
 def _expect_change(got: float, net: nn.Module, X: Tensor, y: Tensor, eta: float) -> None:
@@ -89,13 +90,15 @@ def _expect_change(got: float, net: nn.Module, X: Tensor, y: Tensor, eta: float)
         "the norms of the parameters were added up; take one norm over all numbers": sum(d.norm() for d in change),
         "it is the difference of the two norms, which misses a turn": (_norm(there) - _norm(here)).abs(),
         "it is the norm of the gradient itself": _norm(here),
-        "batch norm was in the other mode": _norm(_change(copy.deepcopy(net).train(not net.training), X, y, -eta)[2]),
+        "all of the net was in evaluation mode": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
+        "all of the net was in training mode": _norm(_change(copy.deepcopy(net).train(), X, y, -eta)[2]),
         "only the first parameter was counted": change[0].norm(),
         "it is the new gradient alone, or .grad still held the old one: backward adds up": _norm(there),
-        "both gradients are one tensor: backward writes to .grad again, so clone it": 0.0,
+        "the two gradients are equal: no step was taken, or both are the one tensor in .grad": 0.0,
         "it was divided by eta": _norm(change) / eta,
     }
-    expect_close(got, _norm(change).item(), "the change", wrong)
+    value = torch.tensor(number(got, "the change"), dtype=X.dtype)
+    _expect_equal(value, _norm(change), "the change", wrong)
     expect(not isinstance(got, Tensor), f"return a float, not {described(got)}.")
 
 
@@ -104,37 +107,28 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
     """`fold(bn, conv)` must return one convolution that computes `conv(bn(X))`; with zero padding there is none."""
     g = torch.Generator().manual_seed(4)
     for i, o, eps, dtype, options in (
-        (3, 3, 0.5, torch.float32, {"kernel_size": 2, "stride": 2}),
+        (3, 3, 0.5, torch.float64, {"kernel_size": 2, "stride": 2}),
         (2, 4, 0.1, torch.float64, {"kernel_size": (3, 2), "bias": False, "dilation": (1, 2), "padding": "valid"}),
         (4, 2, 0.3, torch.float32, {"kernel_size": 3, "padding": 1, "padding_mode": "circular"}),
+        (4, 2, 0.3, torch.float64, {"kernel_size": 3, "padding": "same", "padding_mode": "reflect"}),
+        (4, 2, 0.3, torch.float64, {"kernel_size": 3, "padding": (0, 1), "padding_mode": "replicate"}),
     ):
-        conv = _filled(nn.Conv2d(i, o, dtype=dtype, **options), g)
-        bn = _filled(nn.BatchNorm2d(i, eps=eps, dtype=dtype).eval(), g)
+        conv = filled(nn.Conv2d(i, o, dtype=dtype, **options), g)
+        bn = filled(nn.BatchNorm2d(i, eps=eps, dtype=dtype).eval(), g)
         with kept(bn=bn, conv=conv):
             try:
                 folded = fold(bn, conv)
             except ValueError as error:
                 raise NotYet(f"{conv} pads no zeros and can be folded, but you raise a ValueError: {error}.") from None
         expect(isinstance(folded, nn.Conv2d), f"return an nn.Conv2d, not {described(folded)}.")
-        expect(folded.bias is not None, "the folded convolution needs a bias, even if the old one had none.")
-        for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
-            old, new = getattr(conv, name), getattr(folded, name)
-            expect(old == new, f"the folded convolution must have {name}={old!r}, as the given one, but has {new!r}.")
+        _expect_parameters(folded)
         W, b = conv.weight, torch.zeros(o, dtype=dtype) if conv.bias is None else conv.bias
         mu, var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
         s = bn.weight / (var + bn.eps).sqrt()
         t = bn.bias - s * mu
-        no_eps, no_root = bn.weight / var.sqrt(), bn.weight / (var + bn.eps)
-        wrong = {
-            "the scale belongs to the channels that come in (axis 1), not to those that go out": (
-                s[:, None, None, None] if i == o else torch.ones(())
-            ),
-            "eps is missing under the root": no_eps[:, None, None],
-            "it was divided by the variance, not by its root": no_root[:, None, None],
-            "eps belongs under the root, not beside it": (bn.weight / (var.sqrt() + bn.eps))[:, None, None],
-        }
-        wrong = {mistake: W * scale for mistake, scale in wrong.items()}
-        expect_close(folded.weight, W * s[:, None, None], "the folded weight", wrong)
+        wrong = {mistake: W * scale[:, None, None] for mistake, scale in _wrong_scales(bn).items()}
+        wrong |= {"the scale belongs to the channels that come in, axis 1": W * s[:, None, None, None] if i == o else W}
+        _expect_equal(folded.weight, W * s[:, None, None], "the folded weight", wrong)
         kernel = W.sum((2, 3))  # what a constant image meets
         wrong = {
             "the shift of batch norm is missing": b,
@@ -144,31 +138,49 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             "the shift goes through the old weights, since the scale is in it already": b + kernel @ (s * t),
             "the scale of the running mean is missing": b + kernel @ (bn.bias - mu),
         }
-        expect_close(folded.bias, b + kernel @ t, "the folded bias", wrong)
+        _expect_equal(folded.get_parameter("bias"), b + kernel @ t, "the folded bias", wrong)
         X = torch.randn(2, i, 5, 6, generator=g, dtype=dtype)
-        expect_close(folded(X), conv(bn(X)), "the folded convolution's output")
+        names = ("stride", "padding", "dilation", "padding_mode")
+        other = [f"{k}={getattr(folded, k)!r}" for k in names if getattr(folded, k) != getattr(conv, k)]
+        what = f"the output of the folded convolution{', which has ' * bool(other)}{', '.join(other)}, for {conv}"
+        _expect_equal(folded(X), conv(bn(X)), what)
     for padding in (1, (1, 0), (0, 2), "same"):
-        conv = nn.Conv2d(3, 3, 3, padding=padding)
-        try:
-            got = fold(_filled(nn.BatchNorm2d(3).eval(), g), conv)
-        except ValueError:
-            continue
-        except TypeError as error:
-            raise NotYet(f"for padding={padding!r} raise a ValueError; yours stops with {error}.") from None
-        what = f"for padding={padding!r} the border is wrong: zeros come in after batch norm. Raise a ValueError"
-        raise NotYet(f"{what}; you return {described(got)}.")
+        conv, bn = nn.Conv2d(3, 3, 3, padding=padding), filled(nn.BatchNorm2d(3).eval(), g)
+        with kept(bn=bn, conv=conv):
+            try:
+                got = fold(bn, conv)
+            except ValueError:
+                continue
+            except Exception as error:
+                stopped = f"yours stops with {type(error).__name__}: {error}"
+                raise NotYet(f"for padding={padding!r} raise a ValueError; {stopped}.") from None
+        none = f"for padding={padding!r} no convolution computes it, as the zeros come in after batch norm"
+        raise NotYet(f"{none}: raise a ValueError; you return {described(got)}.")
     return "weight, bias and output right, nothing changed in place, and zero padding refused."
 
 
-def _filled(module: Layer, g: torch.Generator) -> Layer:
-    """`module` with parameters and running statistics that hide nothing."""
-    with torch.no_grad():
-        for name, t in [*module.named_parameters(), *module.named_buffers()]:
-            if t.is_floating_point():
-                t.copy_(torch.randn(t.shape, generator=g))
-                if name.endswith("running_var"):
-                    t.abs_().add_(0.3)
-    return module
+def _expect_parameters(layer: nn.Module) -> None:
+    expect(layer.bias is not None, "the folded layer needs a bias, even if the old one had none.")
+    own = isinstance(layer.weight, nn.Parameter) and isinstance(layer.bias, nn.Parameter)
+    expect(own, "weight and bias of the folded layer must be parameters: wrap them in nn.Parameter.")
+
+
+def _wrong_scales(bn: nn.BatchNorm1d | nn.BatchNorm2d) -> dict[str, Tensor]:
+    gamma, var, eps = bn.weight, bn.get_buffer("running_var"), bn.eps
+    return {
+        "eps is missing under the root": gamma / var.sqrt(),
+        "eps must be that of bn": gamma / (var + 1e-5).sqrt(),
+        "eps belongs under the root, not beside it": gamma / (var.sqrt() + eps),
+        "it was divided by the variance, not by its root": gamma / (var + eps),
+        "gamma is missing": 1 / (var + eps).sqrt(),
+    }
+
+
+def _expect_equal(got: Tensor, right: Tensor, what: str, mistakes: dict | None = None) -> None:
+    """Expect equal numbers, up to the rounding errors of their own type."""
+    precise = 1e-9 if right.dtype == torch.float64 else 1e-4
+    mistakes = (mistakes or {}) | {"its digits are only those of float32": right.float()}
+    expect_close(got, right, what, mistakes, rtol=precise, atol=precise / 10)
 
 
 def _change(net: nn.Module, X: Tensor, y: Tensor, step: float) -> list[list[Tensor]]:

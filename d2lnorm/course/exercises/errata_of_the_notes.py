@@ -1,19 +1,23 @@
 """Checks of the appendix's exercises: a printed number against a computed one, tensors that saving would lose."""
 
-import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from d2lnorm.course.exercises.feedback import exercise, expect
+from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect
+from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_agrees", "check_unsaved"]
 
 
 @exercise
 def check_agrees(agrees: Callable) -> str:
-    """Check `agrees(printed, computed)` with one to four decimals, whole numbers, powers of ten and signs."""
+    """Check `agrees(printed, computed)` with one to four decimals, whole numbers, powers of ten, signs and ties."""
+    tie = "exactly half a unit away still agrees, above and below"
+    power = "in 4.5e-05 the last digit stands for 0.000001"
+    large = "in 1.2e+03 the last digit stands for 100"
     cases = {
         ("0.814", 0.81368): (True, ""),
         ("1.717", 1.7290): (False, ""),
@@ -23,61 +27,108 @@ def check_agrees(agrees: Callable) -> str:
         ("0.8000", 0.8004): (False, "zeros at the end are printed digits, too: 0.8000 has four decimals"),
         ("12", 12.3): (True, "without a point, the last digit counts ones"),
         ("12", 12.6): (False, "without a point, the last digit counts ones"),
-        ("4.5e-05", 4.54e-05): (True, "in 4.5e-05 the last digit stands for 0.000001"),
-        ("4.5e-05", 4.58e-05): (False, "in 4.5e-05 the last digit stands for 0.000001"),
+        ("120", 123.0): (False, "without a point, the last digit counts ones"),
+        ("4.5e-05", 4.54e-05): (True, power),
+        ("4.5e-05", 4.58e-05): (False, power),
+        ("4.50e-05", 4.54e-05): (False, "in 4.50e-05 the last digit stands for 0.0000001"),
+        ("1.2e+03", 1240.0): (True, large),
+        ("1.2e+03", 1260.0): (False, large),
         ("-1.4", -1.4084): (True, "a sign changes nothing"),
+        ("-1.4", -1.3584): (True, "a sign changes nothing"),
         ("-1.419", -1.4084): (False, "a sign changes nothing"),
         ("-1.4", 1.4): (False, "the signs differ"),
+        # Ties that floats hold exactly, beside even and odd digits; also a float's subtraction must find them
+        ("12", 12.5): (True, tie),
+        ("13", 12.5): (True, tie),
+        ("14", 13.5): (True, tie),
+        ("13", 13.5): (True, tie),
+        ("-2", -2.5): (True, tie),
+        ("-3", -2.5): (True, tie),
+        ("0.2", 0.25): (True, tie),
+        ("0.3", 0.25): (True, tie),
+        ("1234.5", 1234.56): (False, "the difference is more than 0.05; large numbers get no wider margin"),
+        ("20241127", 20241127.0): (True, "they are equal (a float32 could not tell this number from its neighbours)"),
     }
     for (printed, computed), (right, hint) in cases.items():
         got = agrees(printed, computed)
-        expect(isinstance(got, bool), f"the answer must be True or False, but is a {type(got).__name__}.")
-        words = f"agrees({printed!r}, {computed}) must be {right}, but is {got}"
-        expect(got is right, f"{words}{': ' * bool(hint)}{hint}.")
-    return "any number of digits, zeros at the end, whole numbers, powers of ten, signs."
+        truth = str(getattr(got, "dtype", "")) in {"bool", "torch.bool"} and getattr(got, "ndim", 1) == 0
+        expect(isinstance(got, bool) or truth, f"the answer must be True or False, but is {described(got)}.")
+        words = f"agrees({printed!r}, {computed}) must be {right}, but is {bool(got)}"
+        expect(bool(got) is right, f"{words}{': ' * bool(hint)}{hint}.")
+    return "any number of digits, zeros at the end, whole numbers, powers of ten, signs, ties."
+
+
+# Why a name belongs into the list, and why not
+LOST = {
+    "scratch": "a buffer with persistent=False",
+    "moving_mean": "a plain attribute",
+    "extra": "a plain attribute",
+    "Count": "a plain attribute: a tensor of integers, without dimensions",
+    "_table": "a plain attribute: it has two dimensions and requires a gradient",
+    "gamma": "a plain attribute of a batch norm; another layer saves one of this name",
+}
+OTHERS = dict.fromkeys(("gamma", "moving_var", "weight", "bias"), "the state_dict has it") | {
+    "momentum": "a number, no tensor",
+    "history": "an array of NumPy, no tensor",
+    "_flat_weights": "a list, no tensor",
+    "num_batches_tracked": "a buffer that is None, no tensor",
+    "grad": "a gradient is no attribute of a module",
+}
 
 
 class _Forgetful(nn.Module):
-    """Holds a parameter, a buffer, a buffer that is not saved, a plain tensor, and what is no tensor."""
+    """Holds a parameter, buffers, a buffer that is not saved, plain tensors, and what is no tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(2))
         self.register_buffer("moving_var", torch.ones(2))
         self.register_buffer("scratch", torch.ones(2), persistent=False)
-        self.moving_mean, self.momentum, self.name = torch.zeros(2), 0.9, "norm"
+        self.moving_mean, self.momentum, self.history = (
+            torch.ones(2),
+            0.9,
+            np.zeros(2),
+        )  # moving_var has the same values
+        self.Count, self._table = torch.tensor(0), torch.zeros(2, 3, requires_grad=True)
 
 
 @exercise
 def check_unsaved(unsaved: Callable) -> str:
     """Check `unsaved(net)` on a layer alone, on nets with layers in layers, and on a net that loses nothing."""
-    layer = _Forgetful()
-    _expect_names(unsaved(layer), ["moving_mean", "scratch"], "a layer alone")
-    net = nn.Sequential(nn.Linear(3, 2), _Forgetful(), nn.Sequential(nn.ReLU(), _Forgetful()))
-    net.extra = torch.zeros(1)
-    before = copy.deepcopy(net.state_dict())
-    expected = [f"{path}.{name}" for path in ("1", "2.1") for name in ("moving_mean", "scratch")] + ["extra"]
-    _expect_names(unsaved(net), expected, "a net of layers")
-    after = net.state_dict()
-    same = list(after) == list(before) and all(map(torch.equal, after.values(), before.values()))
-    expect(same, "the net was changed; look at it, and leave it as it is.")
-    _expect_names(unsaved(nn.Sequential(nn.BatchNorm1d(2), nn.LSTM(2, 2))), [], "a net that loses nothing")
+    lost = ["Count", "_table", "moving_mean", "scratch"]
+    _expect_names(unsaved, _Forgetful(), lost, "a layer alone")
+    norm = nn.BatchNorm1d(2)
+    norm.gamma = torch.zeros(2)
+    inner = nn.Sequential(nn.ReLU(), nn.ModuleDict({"a": _Forgetful()}), norm)
+    fillers = [nn.Identity() for _ in range(7)]  # so that names begin with 10
+    net = nn.Sequential(nn.Linear(3, 2).requires_grad_(False), _Forgetful().eval(), inner, *fillers, _Forgetful())
+    net.extra = torch.zeros(0)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    names = [f"{path}.{name}" for path in ("1", "2.1.a", "10") for name in lost] + ["2.2.gamma", "extra"]
+    _expect_names(unsaved, net, names, "a net of layers")
+    without = nn.BatchNorm1d(2, track_running_stats=False)  # its running_mean is a buffer that is None
+    _expect_names(unsaved, nn.Sequential(nn.BatchNorm1d(2), without, nn.LSTM(2, 2)), [], "a net that loses nothing")
     return "plain attributes and buffers that are not saved, in layers of layers, and nothing else."
 
 
-def _expect_names(got: object, expected: list[str], where: str) -> None:
-    """Expect these names, in order; say which are missing or too many."""
-    expect(isinstance(got, list), f"for {where} the answer must be a list, but is a {type(got).__name__}.")
-    assert isinstance(got, list)
-    expect(not any(isinstance(name, Tensor) for name in got), "names are asked for, not the tensors.")
-    missing, extra = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
-    hint = ""
-    if any(name.endswith("moving_mean") or name == "extra" for name in missing):
-        hint = " Plain attributes stand in vars(module)."
-    elif missing:
-        hint = " A buffer with persistent=False is not saved."
-    elif any(name.endswith(("gamma", "moving_var", "weight")) for name in extra):
-        hint = " What the state_dict holds is saved."
-    expect(not missing, f"for {where} the list lacks {', '.join(missing)}.{hint}")
-    expect(not extra, f"for {where} the list should not have {', '.join(map(str, extra))}.{hint}")
-    expect(got == sorted(expected), f"for {where} the names must be sorted, each once.")
+def _expect_names(unsaved: Callable, net: nn.Module, expected: list[str], where: str) -> None:
+    """Expect these names, in order, and the net as it was; say what is missing or too many, and what it is."""
+    with kept(net=net, generator=True):
+        got = unsaved(net)
+    expect(isinstance(got, list), f"for {where} the answer must be a list, but is {described(got)}.")
+    texts = all(isinstance(name, str) for name in got)
+    expect(texts, f"for {where} names are asked for, as texts, but the list holds {described(got[0]) if got else ''}.")
+    for name in sorted(set(expected) - set(got)):
+        raise NotYet(f"for {where} the list lacks {name!r} ({LOST[name.split('.')[-1]]}). It is {_few(got)}.")
+    for name in sorted(set(got) - set(expected)):
+        why = OTHERS.get(name.split(".")[-1], "no attribute of this name is a tensor")
+        raise NotYet(f"for {where} the list should not have {name!r} ({why}). It is {_few(got)}.")
+    expect(len(got) == len(expected), f"for {where} a name stands there twice: {_few(sorted(got))}.")
+    expect(
+        got == sorted(expected), f"for {where} the names must be in the order of Python's sorted(), not {_few(got)}."
+    )
+
+
+def _few(names: list[str]) -> str:
+    return f"{names}" if len(names) < 7 else f"[{', '.join(map(repr, names[:6]))}, ...]"

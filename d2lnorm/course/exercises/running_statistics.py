@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import math
 import tempfile
 from collections.abc import Callable
@@ -12,188 +13,173 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.feedback import exercise, expect, expect_close, raises
-from d2lnorm.course.exercises.nets import expect_state
-from d2lnorm.course.exercises.traces import forbidden
+from d2lnorm.course.exercises.common.feedback import exercise, expect, expect_close, raises
+from d2lnorm.course.exercises.common.nets import NetWithStatistics
+from d2lnorm.course.exercises.common.traces import kept
+from d2lnorm.course.exercises.common.twins import BOOKS, expect_state, expect_twin, tolerance
 
 __all__ = ["check_batch_norm_1d", "check_freeze_batch_norm", "check_load", "check_momentum_for"]
 
-BOOKS = "momentum was taken in the book's convention, the weight of the old value; PyTorch's weighs the new"
+NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 @exercise
 def check_momentum_for(momentum_for: Callable) -> str:
     """Check `momentum_for(batches, share)`: PyTorch's momentum that leaves `share` of the start."""
-    for batches, share in ((10, 0.5), (100, 0.01), (3, 0.2), (1, 0.25)):
+    torch.rand(1)  # so that an answer's torch.manual_seed(0) shows
+    for batches, share in ((10, 0.3), (100, 0.01), (3, 0.2), (1, 0.25)):
         left = share ** (1 / batches)
         mistakes = {
             BOOKS: left,
             "with each batch the share shrinks by a factor, not by an amount": (1 - share) / batches,
             "ln(share) / batches is close for tiny momenta only": -math.log(share) / batches,
         }
-        expect_close(momentum_for(batches, share), 1 - left, f"momentum_for({batches}, {share})", mistakes)
+        with kept(generator=True):
+            momentum = momentum_for(batches, share)
+        expect_close(momentum, 1 - left, f"momentum_for({batches}, {share})", mistakes)
     return "after as many batches, just that share of the start is left, for four pairs of numbers."
-
-
-def _small_net() -> nn.Sequential:
-    """A net with both kinds of BN, a dropout, and nothing at 0 or 1."""
-    first, last = nn.BatchNorm2d(2), nn.BatchNorm1d(4)
-    head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 4), last)
-    net = nn.Sequential(nn.Conv2d(1, 2, 2), first, nn.ReLU(), head)
-    for t in (*first.state_dict().values(), *last.state_dict().values()):
-        nn.init.uniform_(t, 0.5, 2.0) if t.is_floating_point() else t.fill_(7)
-    return net
 
 
 @exercise
 def check_load(load: Callable) -> str:
     """Check `load(net, file)`: everything is loaded, nothing is missed in silence, the net is ready to predict."""
-    expected: Any = _small_net().state_dict()
-    net = _small_net().train()
-    for t in (t for name, t in expected.items() if "tracked" in name):
-        t.fill_(9)
-    parameters = list(net.parameters())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "net.params")
-        torch.save(expected, path)
-        expect(load(net, path) is net, "load must fill the given net and return it.")
+    for make in (NetWithStatistics, lambda: NetWithStatistics(torch.float64).bn):
+        expected: Any = make().state_dict()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "net.params")
+            torch.save(expected, path)
+            for file in (path, str(path), io.BytesIO(path.read_bytes())):
+                _check_loaded(load, make().train(), file, expected)
+            for name, instead in zip(expected, itertools.cycle(("_old", "")), strict=False):  # as many, or one less
+                lacking = copy.copy(expected)  # with its version
+                lacking.update({name + instead: expected[name]})
+                del lacking[name]
+                torch.save(lacking, path)
+                silent = f"a file without {name} was loaded without an error; that is how things get lost."
+                expect(raises(Exception, load, make(), path), silent)
+    return "the whole state is loaded, gaps are reported, and the net is ready to predict."
+
+
+def _check_loaded(load: Callable, net: nn.Module, file: Any, expected: dict[str, Tensor]) -> None:
+    parameters, learning = list(net.parameters()), [p.requires_grad for p in net.parameters()]
+    with kept(generator=True):
+        expect(load(net, file) is net, "load must fill the given net and return it.")
     same = all(p is q for p, q in zip(parameters, net.parameters(), strict=True))
     expect(same, "the parameters were replaced by new ones; an optimizer would go on changing the old ones.")
     for name, t in net.state_dict().items():
         hint = "" if name.endswith(("weight", "bias")) else "named_parameters() lists no buffers, state_dict() does."
-        expect(torch.equal(t, expected[name]), f"{name} was not loaded. {hint}")
-    modes = "after loading, the net is in training mode; the mode is not in the file, so it needs eval()."
+        same = t.dtype == expected[name].dtype and torch.equal(t, expected[name])
+        expect(same, f"{name}, in {t.dtype}, is not what the file holds. {hint}")
+    modes = "after loading, layers are in training mode; the mode is not in the file, so all of the net needs eval()."
     expect(not any(m.training for m in net.modules()), modes)
-    for name in expected:
-        lacking, file = copy.copy(expected), io.BytesIO()  # with its version
-        del lacking[name]
-        torch.save(lacking, file)
-        file.seek(0)
-        silent = f"a file without {name} was loaded without an error; that is how things get lost."
-        expect(raises(Exception, load, _small_net(), file), silent)
-    return "the whole state is loaded, gaps are reported, and the net is ready to predict."
+    learns = [p.requires_grad for p in parameters] == learning and torch.is_grad_enabled()
+    expect(learns, "after loading, not the same parameters learn as before: requires_grad or the grad mode differs.")
 
 
 @exercise
 def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
     """Check `freeze_batch_norm(net)`: BN stays in evaluation mode through `net.train()`; the rest does not."""
-    net, X = _small_net().train(), torch.randn(5, 1, 3, 3)
-    before = copy.deepcopy(net.state_dict())
-    expect(freeze_batch_norm(net) is net, "freeze_batch_norm must return the net that it was given.")
-    expect(list(net.state_dict()) == list(before), "the keys of the net's state_dict must stay as they were.")
-    layers: dict[str, Any] = {"1.": net.get_submodule("1"), "3.3.": net.get_submodule("3.3")}
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    for path, layer in layers.items():
-        layer.register_forward_hook(lambda layer, args, Y, path=path: seen.update({path: (args[0], Y)}))
-    steps = {"at once": [], "after net.train()": [True], "after net.eval() and net.train()": [False, True]}
-    for when, modes in steps.items():
-        for mode in modes:
-            net.train(mode)
-        net(X).sum().backward()
-        for path, layer in layers.items():
-            name, statistics = type(layer).__name__, (before[path + "running_mean"], before[path + "running_var"])
-            still = torch.equal(layer.running_mean, statistics[0]) and torch.equal(layer.running_var, statistics[1])
-            expect(still, f"{when}, {name} still moves its statistics; only evaluation mode holds them still.")
-            (inputs, Y), scale = seen[path], (layer.weight, layer.bias)
-            own = F.batch_norm(inputs, None, None, *scale, True, 0.0, layer.eps)
-            right = F.batch_norm(inputs, *statistics, *scale, False, 0.0, layer.eps)
-            mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
-            expect_close(Y, right, f"{when}, the output of {name}", mistakes)
-    expect(not net.eval().get_submodule("3.1").training, "after net.eval(), dropout must be off, as ever.")
-    expect(
-        net.train().get_submodule("3.1").training,
-        "after net.train(), dropout must be in training mode; freeze BN alone.",
-    )
-    trainable = all(p.requires_grad and p.grad is not None for p in net.parameters())
-    expect(trainable, "all parameters must go on learning, BN's weight and bias as well; freeze the statistics.")
+    for mode, dtype in ((True, torch.float32), (False, torch.float64)):
+        net = NetWithStatistics(dtype).train(mode)
+        net.head["drop"].train(not mode)
+        others = {m: m.training for m in net.modules() if not isinstance(m, NORMS)}
+        frozen, learning = copy.deepcopy(net.state_dict()), {n: (p, p.requires_grad) for n, p in net.named_parameters()}
+        with kept(generator=True):
+            expect(freeze_batch_norm(net) is net, "freeze_batch_norm must return the net that it was given.")
+        expect(list(net.state_dict()) == list(frozen), "the keys of the net's state_dict must stay as they were.")
+        _check_frozen(net, frozen, others, "at once")
+        for when, asked in {"net.train()": True, "net.eval()": False, "net.eval() and net.train()": True}.items():
+            net.train(asked)
+            _check_frozen(net, frozen, dict.fromkeys(others, asked), f"after {when}")
+        loaded = NetWithStatistics(dtype).state_dict()
+        net.load_state_dict(loaded)
+        _check_frozen(net, loaded, {}, "after net.load_state_dict(...)")
+        for name, p in net.named_parameters():
+            old, learned = learning[name]
+            said = f"requires_grad of {name} was {learned} and is now {p.requires_grad}"
+            said = f"{name} gets no gradient any more" if p.requires_grad == learned else said
+            said = said if p is old else f"{name} is another object, which an optimizer would not know"
+            learns = p is old and p.requires_grad == learned == (p.grad is not None)
+            expect(learns, f"{said}, but all parameters, BN's too, must go on learning as before.")
     for kind, images in ((nn.BatchNorm1d, torch.ones(5, 4)), (nn.BatchNorm3d, torch.ones(5, 4, 1, 1, 1))):
-        for bn, frozen in ((freeze_batch_norm(kind(4)), True), (kind(4), False)):
-            bn.train()(images)
-            what = (
-                f"net that is itself a {kind.__name__} is not frozen"
-                if frozen
-                else f"new {kind.__name__} is frozen, too"
-            )
-            expect(
-                bool(bn.get_buffer("running_mean").any()) != frozen,
-                f"a {what}: change the net that you get, and nothing else.",
-            )
+        alone, new = kind(4), kind(4)
+        freeze_batch_norm(alone)
+        for bn in (alone, new):
+            bn.train()
+            bn(images)
+        expect(not alone.get_buffer("running_mean").any(), f"a net that is itself a {kind.__name__} is not frozen.")
+        said = f"a {kind.__name__} of another net is frozen, too: change this net's layers, no class, nothing global. "
+        expect(bool(new.get_buffer("running_mean").any()), f"{said}Then restart the kernel, which keeps the change.")
     return "BN stays frozen through every net.train(); all else goes on learning."
+
+
+def _check_frozen(net: nn.Module, state: dict[str, Tensor], wanted: dict[nn.Module, bool], when: str) -> None:
+    """Expect the wanted modes, and that each BN normalizes with the statistics in `state`, and holds them still."""
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    modes = {m: m.training for m in wanted}
+
+    def note(layer: nn.Module, args: Any, Y: Tensor) -> None:
+        seen[layer], modes[layer] = (args[0], Y), layer.training  # a layer's mode counts while it computes
+
+    hooks = [m.register_forward_hook(note) for m in net.modules()]
+    logits = net(torch.randn(5, 1, 3, 3).to(next(net.parameters())))
+    for hook in hooks:
+        hook.remove()
+    off = [m for m, mode in wanted.items() if modes[m] != mode]
+    wrong = ", ".join(f"{type(m).__name__} ({'training' if modes[m] else 'evaluation'})" for m in off)
+    expect(not wrong, f"{when}, these layers are in the wrong mode: {wrong}. Freeze BN, and leave the others alone.")
+    for path, eps in NetWithStatistics.EPS.items():
+        layer = net.get_submodule(path)
+        name, (inputs, Y) = type(layer).__name__, seen[layer]
+        mean, var, weight, bias = (state[f"{path}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
+        moved = [k for k, t in net.state_dict().items() if k.startswith(path) and not torch.equal(t, state[k])]
+        expect(not moved, f"{when}, {name} still moves {', '.join(moved)}; evaluation mode holds all of it still.")
+        own = F.batch_norm(inputs, None, None, weight, bias, True, 0.0, eps)
+        right = F.batch_norm(inputs, mean, var, weight, bias, False, 0.0, eps).detach()
+        mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
+        expect_close(Y, right, f"{when}, in {Y.dtype}, the output of {name}", mistakes, **tolerance(Y))
+    if logits.requires_grad:
+        logits.sum().backward()
 
 
 @exercise
 def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
     """Check a stand-in for `nn.BatchNorm1d(num_features, eps, momentum)`: results, statistics, state and modes."""
-    layer, twin = BatchNorm1d(3, eps=0.5, momentum=0.3), nn.BatchNorm1d(3, eps=0.5, momentum=0.3)
-    expect_state(layer, twin)  # as both start, before another state is loaded
-    for t in twin.state_dict().values():
-        t.copy_(torch.rand(t.shape) + 0.5 if t.is_floating_point() else 4)
-    layer.load_state_dict(twin.state_dict())
-    for X in (torch.randn(3, 3) * 2 + 1, torch.randn(2, 3, 2), torch.randn(1, 3, 4)):  # 3 or 4 values per channel
-        _check_training(layer, twin, X)
-    _check_modes(layer, twin)
-    still = BatchNorm1d(3, momentum=0.0)
-    still(torch.randn(4, 3) + 5)
-    expect(not still.running_mean.any(), "with momentum=0 nothing may move: 0 is a number, None is none.")
-    double, X = BatchNorm1d(3).double(), torch.randn(4, 3).double()
-    expect_close(double(X), nn.BatchNorm1d(3).double()(X).detach(), "the output in float64", rtol=1e-9)
-    averaging, batches = BatchNorm1d(3, momentum=None), torch.randn(4, 5, 3)
-    for X in batches:
-        averaging(X)
-    for name, t in (("mean", batches.mean(dim=1)), ("var", batches.var(dim=1))):
-        expect_close(getattr(averaging, f"running_{name}"), t.mean(dim=0), f"with momentum=None, running_{name}")
+    for dtype, (layer, twin), size in (
+        (torch.float64, _pair(BatchNorm1d, 3, 0.5, 0.3), 2.0),
+        (torch.float32, _pair(BatchNorm1d, 5, eps=0.1, momentum=None), 1.0),
+        (torch.float32, _pair(BatchNorm1d, 1, eps=0.5, momentum=0.0), 1.0),  # 0, which is false
+        (torch.float64, _pair(BatchNorm1d, 4), 0.01),  # small: the default eps shows
+    ):
+        for t in twin.to(dtype).state_dict().values():
+            t.copy_(torch.rand(t.shape) + 0.5 if t.is_floating_point() else 20)
+        layer.to(dtype).load_state_dict(twin.state_dict())
+        C = twin.num_features
+        shapes = torch.randn(C, 4).T, torch.randn(2, C, 2), torch.randn(1, C, 4), torch.randn(2, 3, C).mT
+        for X in (*shapes, torch.randn(2, C, 1)):  # few values per channel: n - 1 shows
+            for training, recorded in ((True, True), (False, True), (True, False)):
+                with torch.set_grad_enabled(recorded):
+                    expect_twin(layer.train(training), twin.train(training), X.to(dtype) * size + 1)
+        said = "after eval(), one row alone must do; refuse it in training only."
+        expect(not raises(ValueError, layer.eval(), torch.ones(1, C, dtype=dtype)), said)
     X = torch.randn(4, 3) + 1e4
     right = nn.BatchNorm1d(3).double()(X.double()).float()
     large = "the output for values around 10,000 (beware of E[x^2] - E[x]^2)"
     expect_close(BatchNorm1d(3)(X), right, large, atol=0.02)
-    expect(raises(ValueError, BatchNorm1d(3), torch.ones(1, 3)), "raise ValueError for one row in training.")
+    for X in (torch.ones(1, 3), torch.ones(1, 3, 1)):
+        what, raised = f"in training, for shape {tuple(X.shape)}, raise a ValueError", "nothing"
+        try:
+            BatchNorm1d(3)(X)
+        except Exception as error:
+            raised = type(error).__name__ if not isinstance(error, ValueError) else ""
+        expect(not raised, f"{what}; your code raised {raised}.")
     return "output, gradient, statistics, state and modes are those of nn.BatchNorm1d."
 
 
-def _check_training(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
-    axes, like = [0, *range(2, X.dim())], [1, 3] + [1] * (X.dim() - 2)
-    new_mean, new_var = twin.get_buffer("running_mean"), twin.get_buffer("running_var")
-    old_mean, old_var = new_mean.clone(), new_var.clone()
-    biased, mean = torch.var_mean(X, axes, correction=0)
-    unbiased, centred = X.var(axes), X - mean.view(like)
-    w, b = twin.weight.detach().view(like), twin.bias.detach().view(like)
-    x, x_twin = X.clone().requires_grad_(), X.clone().requires_grad_()
-    with forbidden("batch_norm", asked="without using nn.BatchNorm1d or F.batch_norm"):
-        Y = layer(x)
-    right = twin(x_twin)
-    expect(torch.equal(x, X), "the input was changed in place; the caller may still need it.")
-    wrong = {
-        "it was normalized with the unbiased variance": w * centred / (unbiased.view(like) + 0.5).sqrt() + b,
-        "eps belongs inside the square root": w * centred / (biased.view(like).sqrt() + 0.5) + b,
-    }
-    expect_close(Y, right.detach(), f"the output for shape {tuple(X.shape)}", wrong)
-    expect_close(layer.running_mean, new_mean, "running_mean", {BOOKS: 0.3 * old_mean + 0.7 * mean})
-    wrong = {
-        "the biased variance went in; PyTorch stores the unbiased one, divided by n - 1": 0.7 * old_var + 0.3 * biased,
-        BOOKS: 0.3 * old_var + 0.7 * unbiased,
-    }
-    expect_close(layer.running_var, new_var, "running_var", wrong)
-    counted = layer.num_batches_tracked.equal(twin.get_buffer("num_batches_tracked"))
-    expect(counted, "num_batches_tracked must grow by 1 with each batch in training mode.")
-    free = not (layer.running_mean.requires_grad or layer.running_var.requires_grad)
-    expect(free, "the running statistics keep the autograd graph, so copy.deepcopy(layer) fails: detach them.")
-    out = torch.randn(X.shape)
-    (Y * out).sum().backward()
-    (gradient,) = torch.autograd.grad((right * out).sum(), x_twin)
-    scale = twin.weight.detach().view(like) / (biased.view(like) + 0.5).sqrt()
-    lost = "the gradient misses the way through mean and variance: compute these with gradients recorded"
-    expect_close(x.grad, gradient, "the gradient of the input", {lost: out * scale})
-    copy.deepcopy(layer)
-
-
-def _check_modes(layer: nn.Module, twin: nn.Module) -> None:
-    X, old = torch.randn(4, 3) * 2 + 1, copy.deepcopy(layer.state_dict())
-    rule = "the mode was taken from torch.is_grad_enabled(); it is self.training that train() and eval() set"
-    by_batch, right = copy.deepcopy(twin)(X).detach(), twin.eval()(X).detach()
-    expect_close(layer.eval()(X), right, "the output after eval(), gradients recorded", {rule: by_batch})
-    expect(not raises(ValueError, layer, X[:1]), "after eval(), one row alone must do; refuse it in training only.")
-    for k, t in layer.state_dict().items():
-        expect(torch.equal(t, old[k]), f"in evaluation mode {k} must stay as it is.")
-    with torch.no_grad():
-        by_running, right, Y = twin(X), twin.train()(X), layer.train()(X)
-    expect_close(Y, right, "the output after train(), under no_grad", {rule: by_running})
+def _pair(BatchNorm1d: Callable, *arguments: Any, **settings: Any) -> tuple[Any, nn.BatchNorm1d]:
+    torch.rand(1)  # so that an answer's torch.manual_seed(0) shows
+    with kept(generator=True):
+        layer, twin = BatchNorm1d(*arguments, **settings), nn.BatchNorm1d(*arguments, **settings)
+    expect_state(layer, twin)
+    expect(not isinstance(layer, NORMS), "write it without using nn.BatchNorm1d; do not inherit from it either.")
+    return layer, twin

@@ -33,11 +33,12 @@ def bias_of(layer):
 def linear_fold(
     scale=lambda bn: bn.weight / (bn.running_var + bn.eps).sqrt(),
     shift=lambda s, b, mu, beta: s * (b - mu) + beta,
+    over=1,
 ):
     def fold(linear, bn):
         s = scale(bn)
         bias = shift(s, bias_of(linear), bn.running_mean, bn.bias)
-        return set_to(linear, s[:, None] * linear.weight, bias)
+        return set_to(linear, s.unsqueeze(over) * linear.weight, bias)
 
     return fold
 
@@ -70,6 +71,37 @@ def linear_row_by_row(linear, bn):
         own = 0 if linear.bias is None else linear.bias.data[row]
         new.bias.data[row] = s * (own - bn.running_mean[row]) + bn.bias[row]
     return new
+
+
+def linear_by_numpy(linear, bn):
+    """A subclass, made by way of numpy."""
+    new = type("Folded", (nn.Linear,), {})(linear.in_features, linear.out_features, dtype=linear.weight.dtype)
+    tensors = linear.weight, bias_of(linear), bn.weight, bn.running_var, bn.running_mean, bn.bias
+    W, b, gamma, var, mu, beta = (t.detach().numpy() for t in tensors)
+    s = gamma / np.sqrt(var + bn.eps)
+    new.load_state_dict({"weight": torch.tensor(np.diag(s) @ W), "bias": torch.tensor(s * (b - mu) + beta)})
+    return new
+
+
+def linear_without_parameters(linear, bn):
+    folded, right = copy.deepcopy(linear), linear_fold()(linear, bn)
+    del folded.weight, folded.bias
+    folded.weight, folded.bias = right.weight * 1, right.bias * 1
+    return folded
+
+
+def after(mistake, fold):
+    """Something that should not have been done, and then the right fold."""
+
+    def folded(first, second):
+        mistake(first, second)
+        return fold(first, second)
+
+    return folded
+
+
+def remembered(fold, known):
+    return lambda *layers: known.setdefault(tuple((m.weight.shape, m.weight.dtype) for m in layers), fold(*layers))
 
 
 def always_float32(linear, bn):
@@ -173,6 +205,41 @@ def change_as_tensor(net, X, y, eta):
     return torch.tensor(change_of()(net, X, y, eta))
 
 
+def change_on_copy(
+    net, X, y, eta, *, step=lambda g, eta: -eta * g, twice=False, only=lambda name: True, loss=F.cross_entropy
+):
+    twin = copy.deepcopy(net)
+    named = {n: p for n, p in twin.named_parameters(remove_duplicate=not twice) if only(n)}
+    here = torch.autograd.grad(loss(twin(X), y), list(named.values()))
+    with torch.no_grad():
+        for p, g in zip(named.values(), here, strict=True):
+            p += step(g, eta)
+    there = torch.autograd.grad(loss(twin(X), y), list(named.values()))
+    return torch.linalg.norm(torch.cat([(b - a).reshape(-1) for a, b in zip(here, there, strict=True)])).item()
+
+
+def change_stepped_back(net, X, y, eta):
+    """Adds what it subtracted, which is not what was there before."""
+    statistics = copy.deepcopy(dict(net.named_buffers()))
+    weights = list(net.parameters())
+    here = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
+    with torch.no_grad():
+        torch._foreach_add_(weights, here, alpha=-eta)
+    there = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
+    with torch.no_grad():
+        torch._foreach_add_(weights, here, alpha=eta)
+    net.load_state_dict(statistics, strict=False)
+    return torch.cat([(b - a).flatten() for a, b in zip(here, there, strict=True)]).norm().item()
+
+
+def change_of_modes(net, X, y, eta):
+    """Puts the net's mode back, and not those of its layers."""
+    was, result = net.training, change_of()(net, X, y, eta)
+    net.eval()
+    net.train(was)
+    return result
+
+
 def change_of_norms(net, X, y, eta):
     net = copy.deepcopy(net)
     opt, norms = torch.optim.SGD(net.parameters(), lr=eta), []
@@ -255,16 +322,52 @@ def conv_in_place(bn, conv):
     return conv
 
 
-def conv_without_stride(bn, conv):
+def conv_padding_zero(bn, conv):
+    """Says 0 for "valid", which is the same."""
     folded = conv_fold()(bn, conv)
-    folded.stride = (1, 1)
-    return folded
+    return changed(folded, padding=(0, 0)) if conv.padding == "valid" else folded
+
+
+def conv_changed_and_refused(bn, conv):
+    folded = copy.deepcopy(conv)
+    with torch.no_grad():
+        conv.weight.mul_((bn.weight / (bn.running_var + bn.eps).sqrt())[:, None, None])
+    if pads(conv):
+        raise ValueError("zero padding")
+    conv.weight.data = folded.weight.data.clone()
+    return conv_fold()(bn, folded)
 
 
 ANSWERS = {
     check_fold_into_linear: Answers(
-        right=[linear_fold(), d2lnorm.fold_batch_norm, fuse_linear_bn_eval, linear_by_probing, linear_row_by_row],
+        right=[
+            linear_by_numpy,
+            linear_fold(),
+            d2lnorm.fold_batch_norm,
+            fuse_linear_bn_eval,
+            linear_by_probing,
+            linear_row_by_row,
+        ],
         wrong={
+            "default eps": (
+                linear_fold(lambda bn: bn.weight / (bn.running_var + 1e-5).sqrt()),
+                "eps must be that of bn",
+            ),
+            "wrong axis": (linear_fold(over=0), "the scale belongs to the outputs, axis 0"),
+            "by way of float32": (
+                lambda linear, bn: linear_fold()(linear, bn).float().to(linear.weight.dtype),
+                "its digits are only those of float32",
+            ),
+            "no parameters": (linear_without_parameters, "must be parameters"),
+            "remembered by shape": (remembered(linear_fold(), {}), "the folded weight is not right"),
+            "frozen arguments": (
+                after(lambda linear, bn: linear.requires_grad_(False), linear_fold()),
+                "requires_grad",
+            ),
+            "bias in place": (
+                after(lambda linear, bn: bias_of(linear).data.sub_(bn.running_mean), linear_fold()),
+                "bias of linear is not as it was",
+            ),
             "eps forgotten": (linear_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
             "eps outside": (
                 linear_fold(lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps)),
@@ -287,27 +390,42 @@ ANSWERS = {
     check_gradient_change: Answers(
         right=[
             change_of(),
+            change_on_copy,
             change_with_optimizer,
             change_put_back,
             change_by_parts,
             lambda *a: np.float64(change_of()(*a)),
         ],
         wrong={
+            "in float32": (
+                lambda net, X, y, eta: change_of()(copy.deepcopy(net).float(), X.float(), y, eta),
+                "the change is not right",
+            ),
+            "shared weight twice": (lambda *a: change_on_copy(*a, twice=True), "the change is not right"),
+            "only weights": (lambda *a: change_on_copy(*a, only=lambda n: "weight" in n), "the change is not right"),
+            "no eta": (lambda *a: change_on_copy(*a, step=lambda g, eta: -g), "the change is not right"),
+            "softmax twice": (
+                lambda *a: change_on_copy(*a, loss=lambda out, y: F.cross_entropy(out.softmax(1), y)),
+                "the change is not right",
+            ),
+            "stepped back": (change_stepped_back, "of net is not as it was"),
+            "modes of layers lost": (change_of_modes, "the mode of layer"),
+            "gradients of X": (lambda net, X, y, eta: change_of()(net, X.requires_grad_(), y, eta), "of X is not as"),
             "uphill": (change_of(sign=1), "uphill"),
             "squared": (change_of(norm=lambda d: sum((t**2).sum() for t in d)), "square of the norm"),
             "sum of norms": (change_of(norm=lambda d: sum(t.norm() for t in d)), "one norm over all"),
             "difference of norms": (change_of_norms, "misses a turn"),
             "no difference": (change_of(of=lambda a, b: a), "the gradient itself"),
-            "in eval": (change_of(mode=False), "the other mode"),
+            "in eval": (change_of(mode=False), "in evaluation mode"),
             "added up in .grad": (change_of(of=lambda a, b: b), "backward adds up"),
-            "one tensor": (change_of(of=lambda a, b: b - b), "clone it"),
+            "one tensor": (change_of(of=lambda a, b: b - b), "the one tensor in .grad"),
             "over eta": (lambda net, X, y, eta: change_of()(net, X, y, eta) / eta, "divided by eta"),
             "first parameter": (change_of(norm=lambda d: d[0].norm()), "only the first parameter"),
             "weights moved": (change_and_never_back, "of net is not as it was"),
             "statistics moved": (change_moves_statistics, "running_mean of net is not as it was"),
             "gradients cleared": (lambda *a: change_put_back(*a, gradients=False), "the gradient of"),
             "gradients overwritten": (lambda *a: change_put_back(*a, alias=True), "the gradient of"),
-            "always in training mode": (change_of(mode=True), "the other mode"),
+            "always in training mode": (change_of(mode=True), "in training mode"),
             "nothing": (lambda *a: change_of()(*a) and None, "must be a number"),
             "gradients left": (change_leaves_gradients, "the gradient of"),
             "left in eval": (change_leaves_eval, "the mode of net is not as it was"),
@@ -315,8 +433,39 @@ ANSWERS = {
         },
     ),
     check_fold_into_conv_after: Answers(
-        right=[conv_fold(), conv_by_probing, conv_with_einsum, conv_new, lambda bn, conv: conv_fold()(bn, conv).eval()],
+        right=[
+            conv_padding_zero,
+            conv_fold(),
+            conv_by_probing,
+            conv_with_einsum,
+            conv_new,
+            lambda bn, conv: conv_fold()(bn, conv).eval(),
+        ],
         wrong={
+            "default eps": (conv_fold(lambda bn: bn.weight / (bn.running_var + 1e-5).sqrt()), "eps must be that of bn"),
+            "no gamma": (conv_fold(lambda bn: (bn.running_var + bn.eps).rsqrt()), "gamma is missing"),
+            "square kernels": (
+                conv_fold(bias=lambda W, b, t: b + len(W[0, 0]) ** 2 * W.mean((2, 3)) @ t),
+                "the folded bias is not right",
+            ),
+            "corner of the kernel": (conv_fold(bias=lambda W, b, t: b + W[:, :, 0, 0] @ t), "folded bias is not right"),
+            "by way of float32": (
+                lambda bn, conv: conv_fold()(bn, conv).float().to(conv.weight.dtype),
+                "its digits are only those of float32",
+            ),
+            "remembered by shape": (remembered(conv_fold(), {}), "the folded weight is not right"),
+            "changed, then refused": (conv_changed_and_refused, "weight of conv is not as it was"),
+            "all of 'same' refused": (conv_fold(refuses=lambda c: pads(c) or c.padding == "same"), "pads no zeros"),
+            "valid refused": (
+                conv_fold(refuses=lambda c: c.padding_mode == "zeros" and c.padding != (0, 0)),
+                "pads no zeros",
+            ),
+            "rows only": (conv_fold(refuses=lambda c: pads(c) and c.padding[0] != 0), "for padding=(0, 2)"),
+            "columns only": (conv_fold(refuses=lambda c: pads(c) and c.padding[1] != 0), "for padding=(1, 0)"),
+            "mode lost": (
+                lambda bn, conv: changed(conv_fold()(bn, conv), padding_mode="zeros"),
+                "which has padding_mode",
+            ),
             "as if after": (conv_fold(axis=0), "channels that come in"),
             "eps forgotten": (conv_fold(lambda bn: bn.weight / bn.running_var.sqrt()), "eps is missing"),
             "eps outside": (conv_fold(lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps)), "under the root, not"),
@@ -328,16 +477,16 @@ ANSWERS = {
             "scaled twice": (conv_fold(shift=lambda bn, s: s * (bn.bias - s * bn.running_mean)), "old weights"),
             "mean not scaled": (conv_fold(shift=lambda bn, s: bn.bias - bn.running_mean), "running mean is missing"),
             "in place": (conv_in_place, "of conv is not as it was"),
-            "stride lost": (conv_without_stride, "stride"),
-            "padding accepted": (conv_fold(padded=True), "Raise a ValueError"),
+            "stride lost": (lambda bn, conv: changed(conv_fold()(bn, conv), stride=(1, 1)), "which has stride=(1, 1)"),
+            "padding accepted": (conv_fold(padded=True), "raise a ValueError"),
             "refuses all padding": (conv_fold(refuses=lambda conv: conv.padding != (0, 0)), "pads no zeros"),
             "only 1 refused": (
                 conv_fold(refuses=lambda conv: pads(conv) and conv.padding == (1, 1)),
-                "Raise a ValueError",
+                "raise a ValueError",
             ),
             "same accepted": (conv_fold(refuses=lambda c: pads(c) and c.padding != "same"), "for padding='same'"),
             "a TypeError": (lambda bn, conv: conv_fold()(bn, conv) if not pads(conv) else [] + 1, "raise a ValueError"),
-            "dilation lost": (lambda bn, conv: changed(conv_fold()(bn, conv), dilation=(1, 1)), "must have dilation"),
+            "dilation lost": (lambda bn, conv: changed(conv_fold()(bn, conv), dilation=(1, 1)), "which has dilation"),
             "None for padding": (lambda bn, conv: None if pads(conv) else conv_fold()(bn, conv), "you return None"),
             "float32": (lambda bn, conv: conv_fold()(bn, conv).float(), "must have dtype torch.float64"),
             "the pair": (lambda bn, conv: nn.Sequential(bn, conv), "return an nn.Conv2d"),

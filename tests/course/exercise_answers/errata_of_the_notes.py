@@ -1,8 +1,11 @@
 """Answers to the exercises of the appendix."""
 
 import math
-from decimal import Decimal
+from decimal import ROUND_HALF_DOWN, ROUND_HALF_UP, Decimal, localcontext
+from fractions import Fraction
+from functools import partial
 
+import numpy as np
 import torch
 
 from d2lnorm.course.exercises.errata_of_the_notes import check_agrees, check_unsaved
@@ -46,6 +49,65 @@ def agrees_without_sign(printed, computed):
     return agrees(printed.lstrip("-"), abs(computed))
 
 
+def exponent(printed):
+    return Decimal(printed).as_tuple().exponent
+
+
+def agrees_fractions(printed, computed):
+    return np.bool_(2 * abs(Fraction(printed) - Fraction(computed)) <= Fraction(10) ** exponent(printed))
+
+
+def agrees_either_way(printed, computed):
+    """Rounded up or down, one of the two is what was printed."""
+    with localcontext() as context:
+        context.prec = 100
+        unit = Decimal(1).scaleb(exponent(printed))
+        ways = {Decimal(computed).quantize(unit, way) for way in (ROUND_HALF_UP, ROUND_HALF_DOWN)}
+        return Decimal(printed) in ways
+
+
+def agrees_between(printed, computed):
+    """Shortest text of the float; a 0-d tensor."""
+    half = Decimal(5).scaleb(exponent(printed) - 1)
+    return torch.tensor(Decimal(printed) - half <= Decimal(repr(computed)) <= Decimal(printed) + half)
+
+
+class Agrees:
+    def __call__(self, printed, computed):
+        return not abs(float(printed) - computed) > 0.5 * 10.0 ** exponent(printed)
+
+
+def away(printed, computed):
+    """How many units the computed number lies above the printed one."""
+    return (Fraction(computed) - Fraction(printed)) / Fraction(10) ** exponent(printed)
+
+
+def agrees_quantized(printed, computed, way=None):
+    return Decimal(computed).quantize(Decimal(1).scaleb(exponent(printed)), way) == Decimal(printed)
+
+
+AGREES = {
+    "rounded": (lambda p, x: round(x, -exponent(p)) == float(p), "half a unit away"),
+    "to even": (agrees_quantized, "half a unit away"),
+    "ties up": (partial(agrees_quantized, way=ROUND_HALF_UP), "half a unit away"),
+    "ties down": (partial(agrees_quantized, way=ROUND_HALF_DOWN), "half a unit away"),
+    "less than half": (lambda p, x: abs(away(p, x)) < Fraction(1, 2), "half a unit away"),
+    "half open": (lambda p, x: -1 <= 2 * away(p, x) < 1, "half a unit away"),
+    "open below": (lambda p, x: -1 < 2 * away(p, x) <= 1, "half a unit away"),
+    "formatted": (lambda p, x: f"{x:.{max(0, -exponent(p))}f}" == p, "0.000001"),
+    "no large units": (lambda p, x: 2 * abs(Fraction(x) - Fraction(p)) <= Fraction(10) ** min(0, exponent(p)), "100"),
+    "np.isclose": (lambda p, x: bool(np.isclose(x, float(p), atol=0.5 * 10.0 ** exponent(p))), "no wider margin"),
+    "relative": (lambda p, x: math.isclose(float(p), x, rel_tol=1e-3), "must be"),
+    "float32": (lambda p, x: abs(float(np.float32(x)) - float(p)) <= 0.5 * 10.0 ** exponent(p), "float32"),
+    "a millionth more": (lambda p, x: abs(float(p) - x) <= 0.5 * 10.0 ** exponent(p) + 1e-6, "0.000001"),
+    "above only": (lambda p, x: 0 <= away(p, x) <= Fraction(1, 2), "must be True"),
+    "no absolute value": (lambda p, x: away(p, x) <= Fraction(1, 2), "must be False"),
+    "ones are exact": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) * ("." in p), "counts ones"),
+    "None": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) or None, "True or False, but is None"),
+    "text": (lambda p, x: "yes" if abs(away(p, x)) <= Fraction(1, 2) else "no", "but is 'yes'"),
+}
+
+
 def unsaved(net):
     held = [name for name, _ in net.named_buffers()]
     for path, module in net.named_modules():
@@ -62,6 +124,112 @@ def unsaved_by_sets(net):
             if isinstance(getattr(module, name), torch.Tensor) and whole not in saved:
                 lost.add(whole)
     return sorted(lost)
+
+
+def tensors_of(module):
+    return [*vars(module).items(), *module.named_buffers(recurse=False)]
+
+
+def unsaved_by_recursion(net, path="", saved=None):
+    saved = net.state_dict() if saved is None else saved
+    lost = [path + name for name, value in tensors_of(net) if torch.is_tensor(value) and path + name not in saved]
+    for name, child in net.named_children():
+        lost += unsaved_by_recursion(child, f"{path}{name}.", saved)
+    return sorted(lost)
+
+
+def unsaved_by_dir(net):
+    names = set()
+    for path, module in net.named_modules():
+        found = [name for name in dir(module) if isinstance(getattr(module, name, None), torch.Tensor)]
+        names.update(f"{path}.{name}".lstrip(".") for name in found)
+    return sorted(names.difference(net.state_dict()))
+
+
+def unsaved_by_private_set(net):
+    names = []
+    for path, module in net.named_modules():
+        plain = {name for name, value in vars(module).items() if isinstance(value, torch.Tensor)}
+        names += [".".join([path, name] if path else [name]) for name in plain | module._non_persistent_buffers_set]
+    names.sort()
+    return names
+
+
+class Unsaved:
+    """Modules on a stack."""
+
+    def __call__(self, net):
+        todo, held = [("", net)], []
+        while todo:
+            path, module = todo.pop()
+            held += [path + name for name, value in tensors_of(module) if isinstance(value, torch.Tensor)]
+            todo += [(f"{path}{name}.", child) for name, child in module.named_children()]
+        return sorted({*held} - {*net.state_dict()})
+
+
+def held(net, fits=lambda value: True, modules=lambda net: net.named_modules(), kinds=torch.Tensor, less=True):
+    """The names of the attributes whose values fit."""
+    names = {
+        f"{path}.{name}" if path else name
+        for path, module in modules(net)
+        for name, value in tensors_of(module)
+        if isinstance(value, kinds) and fits(value)
+    }
+    return sorted(names - set(net.state_dict()) if less else names)
+
+
+SLIPS = {
+    "floats only": {"fits": lambda t: t.is_floating_point()},
+    "without gradient": {"fits": lambda t: not t.requires_grad},
+    "vectors": {"fits": lambda t: t.dim() == 1},
+    "with dimensions": {"fits": lambda t: t.dim() > 0},
+    "with numbers": {"fits": lambda t: t.numel() > 0},
+    "no zeros": {"fits": lambda t: bool(t.any())},
+    "children": {"modules": lambda net: net.named_children()},
+    "two levels": {"modules": lambda net: [("", net), *net.named_children()]},
+    "three levels": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if p.count(".") < 2]},
+    "not the net itself": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if p]},
+    "leaves": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if not [*m.children()]]},
+    "own classes": {
+        "modules": lambda net: [(p, m) for p, m in net.named_modules() if "torch" not in type(m).__module__]
+    },
+    "numbers, too": {"kinds": (torch.Tensor, float)},
+    "arrays, too": {"kinds": (torch.Tensor, np.ndarray)},
+}
+
+
+def unsaved_by_value(net):
+    """A tensor whose values are saved elsewhere is not lost, it says."""
+    saved = [*net.state_dict().values()]
+    return held(net, lambda t: not any(t.shape == s.shape and torch.equal(t, s) for s in saved))
+
+
+def unsaved_by_last_name(net):
+    last = {name.split(".")[-1] for name in net.state_dict()}
+    return [name for name in held(net, less=False) if name.split(".")[-1] not in last]
+
+
+def unsaved_with_dots(net):
+    names = {f"{path}.{name}" for path, m in net.named_modules() for name, t in tensors_of(m) if torch.is_tensor(t)}
+    return sorted(names - set(net.state_dict()))
+
+
+def unsaved_none(net):
+    """Buffers that are None."""
+    buffers = [f"{path}.{name}" if path else name for path, m in net.named_modules() for name in m._buffers]
+    return sorted({*held(net), *buffers} - set(net.state_dict()))
+
+
+def unsaved_gradients(net):
+    return sorted([*held(net), *(f"{name}.grad" for name, p in net.named_parameters() if p.grad is not None)])
+
+
+def unsaved_in_evaluation(net):
+    return held(net.eval())
+
+
+def by_numbers(name):
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
 
 def unsaved_plain_only(net):
@@ -100,7 +268,7 @@ def unsaved_registers(net):
 
 ANSWERS = {
     check_agrees: Answers(
-        right=[agrees, agrees_by_text],
+        right=[agrees, agrees_by_text, agrees_fractions, agrees_either_way, agrees_between, Agrees()],
         wrong={
             "a whole unit": (agrees_within_a_unit, "half a unit of the last printed digit"),
             "digits cut off": (agrees_cut_off, "agrees('0.814', 0.81368) must be True"),
@@ -109,20 +277,33 @@ ANSWERS = {
             "powers of ten": (agrees_without_powers, "the last digit stands for 0.000001"),
             "signs": (agrees_without_sign, "the signs differ"),
             "a number": (lambda printed, computed: 1, "must be True or False"),
-        },
+        }
+        | AGREES,
     ),
     check_unsaved: Answers(
-        right=[unsaved, unsaved_by_sets],
+        right=[unsaved, unsaved_by_sets, unsaved_by_recursion, unsaved_by_dir, unsaved_by_private_set, Unsaved()],
         wrong={
-            "plain attributes only": (unsaved_plain_only, "persistent=False is not saved"),
-            "buffers only": (unsaved_buffers_only, "Plain attributes stand in vars(module)"),
+            "plain attributes only": (unsaved_plain_only, "lacks 'scratch' (a buffer with persistent=False"),
+            "buffers only": (unsaved_buffers_only, "lacks 'Count' (a plain attribute"),
             "the top level only": (unsaved_top_level, "for a net of layers the list lacks"),
-            "everything": (unsaved_everything, "What the state_dict holds is saved"),
-            "short names": (unsaved_short_names, "for a net of layers the list lacks 1.moving_mean"),
+            "everything": (unsaved_everything, "the state_dict has it"),
+            "short names": (unsaved_short_names, "for a net of layers the list lacks '1.Count'"),
             "tensors": (unsaved_tensors, "names are asked for"),
-            "not sorted": (lambda net: unsaved(net)[::-1], "must be sorted"),
-            "the net changed": (unsaved_registers, "the net was changed"),
+            "not sorted": (lambda net: unsaved(net)[::-1], "in the order of"),
+            "the net changed": (unsaved_registers, "is not as it was"),
             "a set": (lambda net: set(unsaved(net)), "must be a list"),
-        },
+            "values saved elsewhere": (unsaved_by_value, "lacks 'moving_mean'"),
+            "last names": (unsaved_by_last_name, "lacks '2.2.gamma'"),
+            "a dot first": (unsaved_with_dots, "lacks 'Count'"),
+            "None": (unsaved_none, "a buffer that is None"),
+            "gradients": (unsaved_gradients, "a gradient is no attribute"),
+            "in evaluation": (unsaved_in_evaluation, "the mode of net"),
+            "10 after 2": (lambda net: sorted(unsaved(net), key=by_numbers), "in the order of"),
+            "small and capital letters": (lambda net: sorted(unsaved(net), key=str.lower), "in the order of"),
+            "twice": (lambda net: sorted(2 * unsaved(net)), "twice"),
+            "never empty": (lambda net: unsaved(net) or [""], "should not have ''"),
+            "no _": (lambda net: [name for name in unsaved(net) if "_table" not in name], "lacks '_table'"),
+        }
+        | {slip: (partial(held, **given), "the list") for slip, given in SLIPS.items()},
     ),
 }

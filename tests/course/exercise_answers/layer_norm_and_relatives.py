@@ -34,7 +34,7 @@ def detached(X, mean, over):
 
 def layer_no_grad(X, normalized_shape, weight, bias, eps=1e-5):
     with torch.no_grad():
-        return F.layer_norm(X, normalized_shape, weight, bias, eps)
+        return layer()(X, normalized_shape, weight, bias, eps)
 
 
 def layer_in_place(X, normalized_shape, weight, bias, eps=1e-5):
@@ -42,6 +42,43 @@ def layer_in_place(X, normalized_shape, weight, bias, eps=1e-5):
     if not X.requires_grad:
         X.sub_(1)
     return Y
+
+
+def layer_by_loop(X, normalized_shape, weight, bias, eps=1e-5):
+    rows = X.reshape(-1, weight.numel())
+    rows = torch.stack([(row - row.mean()) * torch.rsqrt(row.var(unbiased=False) + eps) for row in rows])
+    return rows.reshape(X.shape) * weight + bias
+
+
+def layer_by_rows(X, normalized_shape, weight, bias, eps=1e-5):
+    rows = X.flatten(X.dim() - len(normalized_shape))
+    var, mean = torch.var_mean(rows, -1, correction=0, keepdim=True)
+    return torch.addcmul(bias, weight, ((rows - mean) * (var + eps) ** -0.5).view(X.shape))
+
+
+def layer_native(X, normalized_shape, weight, bias, eps=1e-5):
+    return torch.native_layer_norm(X, normalized_shape, weight, bias, eps)[0]
+
+
+def layer_one_or_two(X, normalized_shape, weight, bias, eps=1e-5):
+    return layer(lambda X: (-1,) if len(normalized_shape) == 1 else (-2, -1))(X, normalized_shape, weight, bias, eps)
+
+
+def layer_of_a_batch(X, normalized_shape, weight, bias, eps=1e-5):
+    Z = X.reshape(len(X), -1, weight.numel())
+    return layer()(Z, (0,), 1, 0, eps).reshape(X.shape) * weight + bias
+
+
+def seeded(function):
+    def answer(*args, **kwargs):
+        torch.manual_seed(0)
+        return function(*args, **kwargs)
+
+    return answer
+
+
+def default_of(function, eps):
+    return lambda X, how, weight, bias, eps=eps: function(X, how, weight, bias, eps)
 
 
 def layer_without_weight(X, normalized_shape, weight, bias, eps=1e-5):
@@ -68,6 +105,41 @@ def group_by_chunks(X, num_groups, weight, bias, eps=1e-5):
     chunks = [F.layer_norm(chunk, chunk.shape[1:], eps=eps) for chunk in X.chunk(num_groups, dim=1)]
     shape = (1, -1, *(1 for _ in X.shape[2:]))
     return torch.cat(chunks, dim=1) * weight.reshape(shape) + bias.reshape(shape)
+
+
+def group_by_split(X, num_groups, weight, bias, eps=1e-5):
+    size, over, parts = X.shape[1] // num_groups, tuple(range(1, X.dim())), []
+    for part in X.split(size, dim=1):
+        centred = part - part.mean(over, keepdim=True)
+        parts.append(centred * torch.rsqrt(centred.square().mean(over, keepdim=True) + eps))
+    return torch.einsum("nc...,c->nc...", torch.cat(parts, 1), weight) + bias.reshape(-1, *(1 for _ in X.shape[2:]))
+
+
+def group_by_unflatten(X, num_groups, weight, bias, eps=1e-5):
+    groups = X.unflatten(1, (num_groups, -1)).flatten(2)
+    Y = ((groups - groups.mean(2, True)) / (groups.var(2, correction=0, keepdim=True) + eps).sqrt()).reshape(X.shape)
+    return (Y.movedim(1, -1) * weight + bias).movedim(-1, 1)
+
+
+def group_in_branches(X, num_groups, weight, bias, eps=1e-5, by_length=False, correction=0):
+    groups = X.reshape(len(X), num_groups, -1)
+    var, mean = torch.var_mean(groups, 2, correction=correction if X.dim() == 3 else 0, keepdim=True)
+    Y = ((groups - mean) / (var + eps).sqrt()).reshape(X.shape)
+    if X.dim() == 4:
+        return Y * weight[:, None, None] + bias[:, None, None]
+    if X.dim() == 3 and not (by_length and X.shape[2] == X.shape[1]):
+        return Y * weight[:, None] + bias[:, None]
+    return Y * weight + bias
+
+
+def group_by_view(X, num_groups, weight, bias, eps=1e-5):
+    X.view(len(X), num_groups, -1)
+    return group()(X, num_groups, weight, bias, eps)
+
+
+def group_of_images(X, num_groups, weight, bias, eps=1e-5):
+    N, C, H, W = X.shape
+    return group()(X, num_groups, weight, bias, eps)
 
 
 def as_layer(X, num_groups, weight, bias, eps=1e-5):
@@ -113,6 +185,47 @@ def rms_by_norm(X, weight, eps=None):
     return (wide / torch.sqrt(size + eps) * weight.to(wide)).to(X.dtype)
 
 
+def rms_by_promotion(X, weight, eps=None):
+    dtype = torch.promote_types(X.dtype, torch.float32)
+    Z, eps = X.to(dtype), torch.finfo(dtype).eps if eps is None else eps
+    return (weight.to(dtype) * Z / (torch.einsum("...i,...i->...", Z, Z) / Z.shape[-1] + eps).sqrt()[..., None]).to(X)
+
+
+def rms_by_rows(X, weight, eps=None):
+    dtype = {torch.float16: torch.float32, torch.bfloat16: torch.float32}.get(X.dtype, X.dtype)
+    eps = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}[dtype] if eps is None else eps
+    rows = [
+        row / (row @ row / len(row) + eps) ** 0.5 * weight.to(dtype) for row in X.to(dtype).reshape(-1, len(weight))
+    ]
+    return torch.stack(rows).reshape(X.shape).to(X.dtype)
+
+
+def rms_by_rsqrt(X, weight, eps=None):
+    kind = X.dtype
+    if torch.finfo(kind).bits == 16:
+        X, weight = X.float(), weight.float()
+    eps = torch.finfo(X.dtype).eps if eps is None else eps
+    return (weight * X * X.pow(2).sum(-1, keepdim=True).div(X.shape[-1]).add(eps).rsqrt()).type(kind)
+
+
+def rms_by_normalize(X, weight, eps=None):
+    wide = X.float() if X.dtype.itemsize == 2 else X
+    return (F.normalize(wide, dim=-1) * X.shape[-1] ** 0.5 * weight.to(wide.dtype)).to(X.dtype)
+
+
+def rms_scaled(X, weight, eps=None):
+    """Makes float16 smaller instead of widening it."""
+    scale = 100 if X.dtype == torch.float16 else 1
+    return rms(wide="own")(X / scale, weight, eps)
+
+
+def rms_in_place(X, weight, eps=None):
+    Y = rms()(X, weight, eps)
+    with torch.no_grad():
+        weight.mul_(2)
+    return Y
+
+
 def rms_narrow_bfloat16(X, weight, eps=None):
     return rms(wide="own" if X.dtype == torch.bfloat16 else None)(X, weight, eps)
 
@@ -149,7 +262,7 @@ def convert(bn, groups, eps=True, affine=True, values=True, mode=True, dtype=Tru
     return gn.train(bn.training) if mode else gn
 
 
-def replace(recurse=True, top=True, memo=True, modules=True, kinds=BATCH_NORMS, **options):
+def replace(recurse=True, top=True, memo=True, modules=True, kinds=BATCH_NORMS, handed=True, **options):
     def replace_batch_norm(net, num_groups, done=None):
         done = {} if done is None else done
         if top and isinstance(net, kinds):
@@ -160,7 +273,7 @@ def replace(recurse=True, top=True, memo=True, modules=True, kinds=BATCH_NORMS, 
                     done[child] = convert(child, num_groups, **options)
                 net._modules[name] = done[child]
             elif child is not None and recurse:
-                replace_batch_norm(child, num_groups, done)
+                replace_batch_norm(child, num_groups, done if handed else None)
         return net
 
     return replace_batch_norm
@@ -184,6 +297,66 @@ def replace_in_copy(net, num_groups):
     return replace_by_name(copy.deepcopy(net), num_groups)
 
 
+def replace_in_two_passes(net, num_groups, after=lambda net: None, kinds=BATCH_NORMS, change=lambda gn: None):
+    new = {m: convert(m, num_groups) for m in net.modules() if isinstance(m, kinds)}
+    for gn in new.values():
+        change(gn)
+    for parent in list(net.modules()):
+        for name, child in list(parent._modules.items()):
+            if child in new:
+                setattr(parent, name, new[child])
+    after(net)
+    return new.get(net, net)
+
+
+def replace_with(**options):
+    return lambda net, num_groups: replace_in_two_passes(net, num_groups, **options)
+
+
+def replace_by_closure(net, num_groups):
+    done = {}
+
+    def visit(m):
+        if m is not None and m not in done:
+            done[m] = convert(m, num_groups) if isinstance(m, BATCH_NORMS) else m
+            for name, child in list(m._modules.items()):
+                m._modules[name] = visit(child)
+        return done.get(m)
+
+    return visit(net)
+
+
+def replace_by_stack(net, num_groups):
+    if isinstance(net, BATCH_NORMS):
+        return convert(net, num_groups)
+    new, seen, todo = {}, set(), [net]
+    while todo:
+        m = todo.pop()
+        seen.add(m)
+        for name, child in list(m._modules.items()):
+            if isinstance(child, BATCH_NORMS):
+                new[child] = new.get(child) or convert(child, num_groups)
+                m.register_module(name, new[child])
+            elif child is not None and child not in seen:
+                todo.append(child)
+    return net
+
+
+def replace_in_sequentials(net, num_groups, new=None):
+    new = {} if new is None else new
+    if isinstance(net, BATCH_NORMS):
+        return new.setdefault(net, convert(net, num_groups))
+    if isinstance(net, nn.Sequential):
+        for i, child in enumerate(net):
+            net[i] = replace_in_sequentials(child, num_groups, new)
+    return net
+
+
+def unhook(net):
+    for m in net.modules():
+        m._forward_hooks.clear()
+
+
 def replace_and_remove(net, num_groups):
     net = replace_by_name(net, num_groups)
     if isinstance(net, nn.Sequential):
@@ -204,6 +377,9 @@ ANSWERS = {
             layer_norm,
             layer(),
             layer(formula=lambda X, mean, over: (X - mean).square().mean(over, keepdim=True)),
+            layer_by_loop,
+            layer_by_rows,
+            lambda X, s, w, b, eps=1e-5: layer()(X.double(), s, w.double(), b.double(), eps).to(X.dtype),
         ],
         wrong={
             "torch's own": (F.layer_norm, "without F.layer_norm"),
@@ -224,10 +400,20 @@ ANSWERS = {
             "in place": (layer_in_place, "X is not as it was"),
             "without weight": (layer_without_weight, "weight and bias were left out"),
             "float32": (lambda X, *args: layer()(X, *args).float(), "dtype"),
+            "torch's own, natively": (layer_native, "without F.layer_norm"),
+            "one or two axes": (layer_one_or_two, "(2, 2, 3, 2)"),
+            "needs a batch": (layer_of_a_batch, "(5,)"),
+            "eps fixed": (lambda X, s, w, b, eps=1e-5: layer()(X, s, w, b), "is not right"),
+            "another default": (default_of(layer(), 1e-3), "the stub's eps"),
+            "no default": (lambda X, s, w, b, eps: layer()(X, s, w, b, eps), "argument"),
+            "seeded": (seeded(layer()), "generator"),
+            "float64 out": (lambda X, s, w, b, eps=1e-5: layer()(X.double(), s, w, b, eps), "dtype"),
+            "through float32": (lambda X, *args: layer()(X.float(), *args).to(X.dtype), "went through float32"),
+            "no bias": (lambda X, s, w, b, eps=1e-5: layer()(X, s, w, 0 * b, eps), "is not right"),
         },
     ),
     check_my_group_norm: Answers(
-        right=[group(), group_by_chunks],
+        right=[group(), group_by_chunks, group_by_split, group_by_unflatten, group_in_branches],
         wrong={
             "torch's own": (F.group_norm, "without F.group_norm"),
             "strided": (group(strided=True), "a group holds neighbours"),
@@ -243,10 +429,25 @@ ANSWERS = {
             "without weight": (group_without_weight, "weight and bias were left out"),
             "detached": (group(detach=True), "keep their graph"),
             "E[x^2] - E[x]^2": (group(formula=cancelling), "cancels"),
+            "view": (group_by_view, "view size"),
+            "images only": (group_of_images, "(3, 6)"),
+            "weight along a length of C": (lambda *args: group_in_branches(*args, by_length=True), "(2, 6, 6)"),
+            "unbiased for three axes": (lambda *args: group_in_branches(*args, correction=1), "divided by n - 1"),
+            "through float32": (lambda X, *args: group()(X.float(), *args).to(X.dtype), "went through float32"),
+            "no default": (lambda X, g, w, b, eps: group()(X, g, w, b, eps), "argument"),
+            "always 2 groups": (lambda X, g, *args: group()(X, 2, *args), "(3, 6)"),
+            "size for number": (lambda X, g, *args: group()(X, X.shape[1] // g, *args), "is not right"),
+            "eps fixed": (lambda X, g, w, b, eps=1e-5: group()(X, g, w, b), "is not right"),
+            "another default": (default_of(group(), 1e-3), "the stub's eps"),
+            "seeded": (seeded(group()), "generator"),
+            "torch's own, as a layer": (
+                lambda X, g, w, b, eps=1e-5: nn.GroupNorm(g, X.shape[1], eps).to(X)(X) * w[0] + b[0],
+                "without F.group_norm",
+            ),
         },
     ),
     check_my_rms_norm: Answers(
-        right=[rms(), rms_by_norm],
+        right=[rms(), rms_by_norm, rms_by_promotion, rms_by_rows, rms_by_rsqrt],
         wrong={
             "torch's own": (rms_by_torch, "without F.rms_norm"),
             "eps or": (lambda X, w, eps=None: rms()(X, w, eps or None), "eps=0.0"),
@@ -260,8 +461,8 @@ ANSWERS = {
             "over everything": (rms(over=(0, 1)), "over the whole tensor"),
             "sum": (rms(total=True), "not divided by their number"),
             "own type": (rms(wide="own"), "overflowed"),
-            "bfloat16 alone": (rms_narrow_bfloat16, "twice"),
-            "rounded before the weight": (rms_rounded_early, "twice"),
+            "bfloat16 alone": (rms_narrow_bfloat16, "rounded once"),
+            "rounded before the weight": (rms_rounded_early, "rounded once"),
             "always float32": (rms(wide=torch.float32), "went through float32"),
             "result in float32": (rms_wide_result, "the type of X"),
             "eps 0": (rms(default=lambda X: 0), "but 0 was taken"),
@@ -270,28 +471,56 @@ ANSWERS = {
             "eps of float32": (rms(default=lambda X: torch.finfo(torch.float32).eps), "epsilon of torch.float32"),
             "detached": (rms_detached, "keep their graph"),
             "without weight": (rms_without_weight, "weight was left out"),
+            "eps 1e-6": (rms(default=lambda X: 1e-6), "eps=None"),
+            "eps 1e-8": (rms(default=lambda X: 1e-8), "eps=None"),
+            "eps ignored": (lambda X, w, eps=None: rms()(X, w), "is not right"),
+            "weight in 16 bits": (lambda X, w, eps=None: rms()(X, w.to(X.dtype), eps), "rounded once"),
+            "normalize": (rms_by_normalize, "is not right"),
+            "scaled": (rms_scaled, "rounded once"),
+            "matrices only": (lambda X, w, eps=None: rms(over=1)(X, w, eps), "(3, 2, 4)"),
+            "in place": (rms_in_place, "arguments is not as it was"),
+            "seeded": (seeded(rms()), "generator"),
         },
     ),
     check_replace_batch_norm: Answers(
-        right=[replace(), replace_by_name],
+        right=[replace(), replace_by_name, replace_in_two_passes, replace_by_closure, replace_by_stack],
         wrong={
-            "children only": (replace(recurse=False), "left at 3.0.1."),
-            "not the net itself": (replace(top=False), "is itself a BatchNorm1d"),
+            "children only": (replace(recurse=False), "left at 3.0.1, 6.left"),
+            "not the net itself": (replace(top=False), "a BatchNorm1d alone"),
             "named_children": (replace(modules=False), "left at 2."),
-            "shared layer split": (replace(memo=False), "a life of its own"),
-            "2-D only": (replace(kinds=nn.BatchNorm2d), "is itself a BatchNorm1d"),
+            "shared layer split": (replace(memo=False), "used in several places"),
+            "a memory for each parent": (replace(handed=False), "used in several places"),
+            "copies at the top": (
+                lambda net, groups: replace(copies=isinstance(net, BATCH_NORMS))(net, groups),
+                "the very parameters",
+            ),
+            "2-D only": (replace(kinds=nn.BatchNorm2d), "a BatchNorm1d alone"),
             "instance norm too": (replace(kinds=BATCH_NORMS | nn.InstanceNorm2d), "other layers than batch norm"),
             "copies": (replace(copies=True), "the very parameters"),
-            "always 2": (lambda net, groups: replace()(net, 2), "must get num_groups"),
-            "size for number": (lambda net, groups: replace(as_size=True)(net, groups), "num_groups"),
+            "always 2": (lambda net, groups: replace()(net, 2), "came num_groups=2"),
+            "size for number": (lambda net, groups: replace(as_size=True)(net, groups), "4 channels came"),
             "eps": (replace(eps=False), "eps was 0.3"),
             "affine": (replace(affine=False), "affine=False"),
-            "values": (replace(values=False), "it starts anew"),
+            "values": (replace(values=False), "new ones"),
             "mode": (replace(mode=False), "evaluation mode"),
-            "type": (replace(dtype=False), "keep the type"),
-            "a copy": (replace_in_copy, "another object"),
+            "type": (replace(dtype=False), "the very parameters"),
+            "a copy": (
+                lambda net, g: (replace_by_name if isinstance(net, BATCH_NORMS) else replace_in_copy)(net, g),
+                "another object",
+            ),
+            "values back at the start": (replace_with(change=lambda gn: gn.reset_parameters()), "not as it was"),
             "removed": (replace_and_remove, "other layers than batch norm were changed"),
-            "renamed": (replace_and_rename, "the keys of the state_dict"),
+            "Sequential only": (replace_in_sequentials, "left at 6.left"),
+            "no 3-D": (replace(kinds=nn.BatchNorm1d | nn.BatchNorm2d), "a BatchNorm3d alone"),
+            "nothing returned": (lambda net, groups: None if replace()(net, groups) else None, "must become"),
+            "evaluation": (replace_with(change=lambda gn: gn.eval()), "each layer keeps its own"),
+            "training": (replace_with(after=lambda net: net.train()), "changed at '6.left'"),
+            "frozen ones learn": (replace_with(after=lambda net: net.requires_grad_(True)), "requires_grad"),
+            "all freeze": (replace_with(change=lambda gn: gn.requires_grad_(False)), "requires_grad"),
+            "no gradients": (replace_with(after=lambda net: net.zero_grad()), "the gradient of"),
+            "hooks": (replace_with(after=unhook), "hooks"),
+            "seeded": (seeded(replace()), "generator"),
+            "renamed": (replace_and_rename, "their names in the state_dict"),
         },
     ),
 }

@@ -7,6 +7,7 @@ from bisect import bisect_left
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from d2lnorm import evaluate_accuracy, lenet
@@ -88,6 +89,30 @@ def shared(seed):
     return net, nn.Sequential(*(m for m in net if not isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)))
 
 
+def by_own_norms(seed, affine=True, frozen=False):
+    """Drawn anew from a generator, with BN layers of its own making."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = {4: nn.BatchNorm2d, 2: nn.BatchNorm1d}
+    with_bn, without = lenet(lambda C, num_dims: kinds[num_dims](C, affine=affine)), lenet(None)
+    layers = ([m for m in net if isinstance(m, nn.Conv2d | nn.Linear)] for net in (with_bn, without))
+    for a, b in zip(*layers, strict=True):
+        nn.init.xavier_uniform_(a.weight, generator=generator)
+        nn.init.normal_(a.bias, generator=generator)
+        b.weight, b.bias = (nn.Parameter(t.detach().clone(), requires_grad=not frozen) for t in (a.weight, a.bias))
+    return with_bn, without
+
+
+def rebuilt(seed, change):
+    return tuple(nn.Sequential(*change([*net])) for net in fair_pair(seed))
+
+
+def norm_after_sigmoid(layers):
+    for i, m in enumerate(layers[:-1]):
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            layers[i : i + 2] = layers[i + 1], m
+    return [*dict.fromkeys(layers)]
+
+
 def train_epoch(net, batches, optimizer, *, zero=True, train=True, mean="examples"):
     if train:
         net.train()
@@ -129,7 +154,7 @@ def by_hand(net, batches, optimizer):
         total += loss.item() * len(y)
         with torch.no_grad():
             for p in net.parameters():
-                p -= 0.5 * p.grad
+                p -= 0 if p.grad is None else 0.5 * p.grad
                 p.grad = None
     return total / sum(len(y) for _, y in batches)
 
@@ -148,6 +173,34 @@ def after_the_steps(net, batches, optimizer):
     train_epoch(net, batches, optimizer)
     with torch.no_grad():
         return sum(F.cross_entropy(net(X), y).item() * len(y) for X, y in batches) / sum(len(y) for _, y in batches)
+
+
+def with_closure(net, batches, optimizer):
+    losses, sizes = [], []
+
+    def step():
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss()(net(X), y)
+        loss.backward()
+        return loss
+
+    net.train()
+    for batch in batches:
+        X, y = batch
+        losses.append(optimizer.step(step).item())
+        sizes.append(len(X))
+    return np.average(losses, weights=sizes)
+
+
+def prepared(prepare, train=True):
+    """An epoch after something that should not have been done."""
+
+    def epoch(net, batches, optimizer):
+        for part in (*net.modules(), *net.parameters(), optimizer):
+            prepare(part)
+        return train_epoch(net, batches, optimizer, train=train)
+
+    return epoch
 
 
 def no_steps(net, batches, optimizer):
@@ -171,12 +224,6 @@ def untracked(net, batches):
         if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
             m.running_mean = m.running_var = None  # torch then takes the batch's own, in either mode
     return evaluate_accuracy(copied, batches)
-
-
-def everything_in_training_mode(net, batches):
-    copied = copy.deepcopy(net).train()
-    with torch.no_grad():
-        return torch.cat([(copied(X).argmax(1) == y).float() for X, y in batches]).mean().item()
 
 
 def traces(net, batches):
@@ -206,12 +253,13 @@ def switched(net, batches, *, kinds=(nn.BatchNorm1d, nn.BatchNorm2d), deep=True,
 def put_back(net, batches, *, momentum=True, counter=True, modes=True):
     state, was = copy.deepcopy(net.state_dict()), {m: m.training for m in net.modules()}
     bns = [m for m in net.eval().modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [m.momentum for m in bns]
     for m in bns:
         m.training, m.momentum = True, 0.0
     with torch.no_grad():
         hits = torch.cat([net(X).max(dim=1).indices == y for X, y in batches])
-    for m in bns:
-        m.momentum = 0.1 if momentum else 0.0
+    for m, value in zip(bns, momenta, strict=True):
+        m.momentum = value if momentum is True else momentum
     if counter:
         net.load_state_dict(state)
     for m, mode in was.items():
@@ -221,11 +269,61 @@ def put_back(net, batches, *, momentum=True, counter=True, modes=True):
     return np.float64(hits.numpy().mean())
 
 
+def by_hook(net, batches, eps=None, twin=True):
+    def own(m, inputs, _):
+        return F.batch_norm(inputs[0], None, None, m.weight, m.bias, True, 0.0, m.eps if eps is None else eps)
+
+    net = copy.deepcopy(net).eval() if twin else net
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            m.register_forward_hook(own)
+    return evaluate_accuracy(net, batches)
+
+
+def by_functional_call(net, batches):
+    modes, hits = {m: m.training for m in net.modules()}, []
+    for m in net.modules():
+        m.training = isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)
+    for X, y in batches:
+        state = {k: v.detach().clone() for k, v in net.state_dict().items()}
+        hits += (functional_call(net, state, (X,)).argmax(1) == y).tolist()
+    for m, mode in modes.items():
+        m.training = mode
+    return float(np.mean(hits))
+
+
+def training_but(kind, p=None):
+    """A copy wholly in training mode, but for the layers of one kind."""
+
+    def accuracy(net, batches):
+        twin = copy.deepcopy(net).train()
+        for m in twin.modules():
+            if isinstance(m, kind):
+                m.eval() if p is None else setattr(m, "p", p)
+        with torch.no_grad():
+            return torch.cat([(twin(X).argmax(1) == y).float() for X, y in batches]).mean().item()
+
+    return accuracy
+
+
+def held_still(net, batches, thaw=True):
+    """No gradients while it predicts, by the parameters' flags."""
+    net.requires_grad_(False)
+    accuracy = put_back(net, batches)
+    if thaw:
+        net.requires_grad_(True)
+    return accuracy
+
+
 def by_function(net, batches):
     twin = copy.deepcopy(net)
     for m in twin.modules():
         m.training = isinstance(m, nn.modules.batchnorm._BatchNorm)
     return torch.stack([h for X, y in batches for h in (twin(X).detach().argmax(-1) == y)]).float().mean()
+
+
+def first(rule=lambda a, t: a >= t, default=None):
+    return lambda accuracies, target: next((e for e, a in enumerate(accuracies, 1) if rule(a, target)), default)
 
 
 def loop(accuracies, target):
@@ -264,13 +362,18 @@ def bisected(accuracies, target):
 ANSWERS = {
     check_epochs_to_reach: Answers(
         right=[
-            lambda accuracies, target: next((e for e, a in enumerate(accuracies, 1) if a >= target), None),
+            first(),
             lambda accuracies, target: min((e for e, a in enumerate(accuracies, 1) if a >= target), default=None),
             loop,
             by_numpy,
             by_torch,
         ],
         wrong={
+            "in percent": (first(lambda a, t: int(100 * a) >= int(100 * t)), "where the accuracy is below 0.8999"),
+            "rounded": (first(lambda a, t: round(a, 2) >= t), "where the accuracy is below 0.85"),
+            "nearly": (first(lambda a, t: a >= t - 0.005), "where the accuracy is below 0.85"),
+            "false for none": (first(default=False), "you return False"),
+            "no end": (lambda accs, t: next(e for e, a in enumerate(accs, 1) if a >= t), "StopIteration"),
             "bisect": (bisected, "but you return"),
             "emptied": (emptied, "accuracies is not as it was"),
             "the best": (
@@ -284,11 +387,8 @@ ANSWERS = {
                 "but",
             ),
             "the accuracy": (lambda accs, t: next((a for a in accs if a >= t), None), "but you return"),
-            "none is -1": (lambda accs, t: next((e for e, a in enumerate(accs, 1) if a >= t), -1), "answer is None"),
-            "none is infinite": (
-                lambda accs, t: next((e for e, a in enumerate(accs, 1) if a >= t), math.inf),
-                "is None",
-            ),
+            "none is -1": (first(default=-1), "answer is None"),
+            "none is infinite": (first(default=math.inf), "is None"),
             "stays above": (
                 lambda accs, t: next((e for e in range(1, len(accs) + 1) if min(accs[e - 1 :]) >= t), None),
                 "the answer is epoch",
@@ -304,19 +404,25 @@ ANSWERS = {
                 lambda accs, t: max((e for e, a in enumerate(accs, 1) if a >= t), default=None),
                 "the first that",
             ),
-            "more than": (
-                lambda accs, t: next((e for e, a in enumerate(accs, 1) if a > t), None),
-                "reaching it is",
-            ),
+            "more than": (first(lambda a, t: a > t), "reaching it is"),
             "never": (lambda accs, t: next((e for e, a in enumerate(accs, 1) if a >= t), len(accs)), "answer is None"),
         },
     ),
     check_fair_pair: Answers(
-        right=[fair_pair, copied_weights, copied_state, forked, lambda seed: list(fair_pair(seed + 1))],
+        right=[by_own_norms, fair_pair, copied_weights, copied_state, forked, lambda seed: list(fair_pair(seed + 1))],
         wrong={
-            "seeded once": (seeded_once, "the weights of the two nets differ"),
+            "frozen": (lambda seed: by_own_norms(seed, frozen=True), "the net without BN can train 0 numbers"),
+            "no gamma": (lambda seed: by_own_norms(seed, affine=False), "the net with BN can train 44426 numbers"),
+            "norm after the sigmoid": (lambda seed: rebuilt(seed, norm_after_sigmoid), "gives other logits"),
+            "no sigmoids": (
+                lambda seed: rebuilt(seed, lambda net: [m for m in net if not isinstance(m, nn.Sigmoid)]),
+                "gives other logits",
+            ),
+            "not from the seed": (lambda seed: copied_weights(torch.seed()), "the same seed must give"),
+            "last digit": (lambda seed: fair_pair(seed % 10), "must be drawn from the seed"),
+            "seeded once": (seeded_once, "the weights of 5 of the 5 layers differ"),
             "shared": (shared, "share parameters"),
-            "biases not": (only_weights, "the biases of the two nets differ"),
+            "biases not": (only_weights, "the biases of 5 of the 5 layers differ"),
             "shares all but the first": (lambda seed: only_weights(seed, shares=range(1, 5)), "share parameters"),
             "shares the last": (lambda seed: only_weights(seed, shares=[4]), "share parameters"),
             "a copy with BN": (copied, "have 4 and 4"),
@@ -325,9 +431,12 @@ ANSWERS = {
             "three": (lambda seed: (*fair_pair(seed), None), "return two nets"),
             "nothing": (lambda seed: None, "not None"),
             "states": (lambda seed: [net.state_dict() for net in fair_pair(seed)], "return two nets"),
-            "seed only for the first": (lambda seed: (fair_pair(seed)[0], lenet(None)), "the weights of the two nets"),
-            "the last layer missing": (lambda seed: tuple(net[:-1] for net in fair_pair(seed)), "each net must return"),
-            "seed ignored": (lambda seed: fair_pair(0), "follow from the seed"),
+            "seed only for the first": (lambda seed: (fair_pair(seed)[0], lenet(None)), "the weights of 5 of"),
+            "the last layer missing": (
+                lambda seed: tuple(net[:-1] for net in fair_pair(seed)),
+                "are not those of LeNet",
+            ),
+            "seed ignored": (lambda seed: fair_pair(0), "must be drawn from the seed"),
             "swapped": (lambda seed: fair_pair(seed)[::-1], "have 0 and 4"),
             "one net": (lambda seed: lenet("torch"), "return two nets"),
         },
@@ -335,12 +444,38 @@ ANSWERS = {
     check_train_epoch: Answers(
         right=[
             train_epoch,
+            with_closure,
             by_parts,
             lambda *a: by_parts(*a, put_back=True),
             lambda *a: np.float32(train_epoch(*a)),
             lambda net, batches, optimizer: train_epoch(net, iter(batches), optimizer),
         ],
         wrong={
+            "children": (
+                prepared(lambda m: [child.train() for child in getattr(m, "children", list)()], train=False),
+                "in training mode",
+            ),
+            "only BN": (
+                prepared(lambda m: isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.train(), train=False),
+                "only BN worked as in training",
+            ),
+            "unfrozen": (prepared(lambda p: hasattr(p, "requires_grad_") and p.requires_grad_(True)), "(frozen)"),
+            "momentum forgotten": (prepared(lambda o: hasattr(o, "state") and o.state.clear()), "after the epoch"),
+            "fresh statistics": (
+                prepared(lambda m: hasattr(m, "reset_running_stats") and m.reset_running_stats()),
+                "running_mean is not right",
+            ),
+            "seeded": (prepared(lambda _: torch.manual_seed(0)), "do not seed"),
+            "always float32": (
+                lambda net, batches, o: train_epoch(net, [(X.float(), y) for X, y in batches], o),
+                "Input type",
+            ),
+            "flat": (lambda net, batches, o: train_epoch(net, [(X.flatten(1), y) for X, y in batches], o), "conv2d"),
+            "gradients of X": (
+                lambda net, batches, o: train_epoch(net, [(X.requires_grad_(), y) for X, y in batches], o),
+                "of batches is not as it was",
+            ),
+            "a copy": (lambda net, batches, o: train_epoch(copy.deepcopy(net), batches, o), "on `net` itself"),
             "steps by hand": (by_hand, "after the epoch"),
             "one step": (before_the_steps, "after the epoch"),
             "loss afterwards": (after_the_steps, "after the epoch"),
@@ -362,18 +497,41 @@ ANSWERS = {
         },
     ),
     check_accuracy_with_batch_statistics: Answers(
-        right=[switched, untracked, put_back, by_function, lambda *a: switched(*a, grad=True)],
+        right=[
+            by_hook,
+            by_functional_call,
+            switched,
+            untracked,
+            put_back,
+            by_function,
+            lambda *a: switched(*a, grad=True),
+        ],
         wrong={
+            "default eps": (lambda *a: by_hook(*a, eps=1e-5), "the accuracy is not right"),
+            "hooks left": (lambda *a: by_hook(*a, twin=False), "hooks of layer"),
+            "dropout layers off": (training_but(nn.Dropout), "dropout was active"),
+            "dropout layers at 0": (training_but(nn.Dropout, p=0.0), "dropout was active"),
+            "all thawed": (held_still, "requires_grad of"),
+            "all frozen": (lambda *a: held_still(*a, thaw=False), "requires_grad of"),
+            "gradients cleared": (lambda *a: (switched(*a), a[0].zero_grad())[0], "the gradient of"),
+            "float32": (
+                lambda net, batches: switched(net.float(), [(X.float(), y) for X, y in batches]),
+                "of net is not as it was",
+            ),
+            "one large batch": (
+                lambda net, batches: switched(net, [[torch.cat(t) for t in zip(*batches, strict=True)]]),
+                "the accuracy is not right",
+            ),
             "running statistics": (evaluate_accuracy, "the running statistics were used"),
-            "dropout on": (everything_in_training_mode, "dropout was active"),
+            "dropout on": (training_but(()), "dropout was active"),
             "dropout as it came": (own_statistics, "dropout was active"),
-            "traces left": (traces, "running_mean of net is not as it was"),
+            "traces left": (traces, "mode of layer 'head.3' of net is not as it was"),
             "mode left": (lambda *a: (switched(*a), a[0].train())[0], "mode of net is not as it was"),
             "top level": (lambda *a: switched(*a, deep=False), "the running statistics were used"),
             "1d": (lambda *a: switched(*a, kinds=nn.BatchNorm1d), "the accuracy is not right"),
             "2d": (lambda *a: switched(*a, kinds=nn.BatchNorm2d), "the accuracy is not right"),
             "mean over batches": (lambda *a: switched(*a, mean=True), "the mean over batches"),
-            "momentum left": (lambda *a: put_back(*a, momentum=False), "`momentum` of layer"),
+            "momentum left": (lambda *a: put_back(*a, momentum=0.0), "`momentum` of layer"),
             "counter left": (lambda *a: put_back(*a, counter=False), "num_batches_tracked"),
             "modes of layers lost": (lambda *a: put_back(*a, modes=False), "the mode of layer"),
             "always 1": (lambda net, batches: 1.0, "the accuracy is not right"),

@@ -1,5 +1,8 @@
 """Answers to the exercises of notebook 04, right and wrong ones."""
 
+from collections import namedtuple
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -16,73 +19,78 @@ from exercise_answers import Answers
 KINDS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 
 
+def variant(base, **attributes):
+    """A subclass of a right answer with one thing changed."""
+    return type(base.__name__, (base,), attributes)
+
+
 # Exercise 1
 
 
-def counted(net):
-    norms = [m for m in net.modules() if isinstance(m, KINDS)]
-    return sum(p.numel() for m in norms for p in m.parameters()), sum(b.numel() for m in norms for b in m.buffers())
+def total(tensors):
+    return sum(t.numel() for t in tensors if t is not None)
 
 
-def counted_by_recursion(net):
+def norms(net, kinds=KINDS):
+    return [m for m in net.modules() if isinstance(m, kinds)]
+
+
+def counter(select=norms, trained=nn.Module.parameters, stored=nn.Module.buffers, pack=tuple):
+    def count_batch_norm(net):
+        layers = select(net)
+        return pack((total(t for m in layers for t in trained(m)), total(t for m in layers for t in stored(m))))
+
+    return count_batch_norm
+
+
+def counted_by_visits(net, seen=None):
+    seen = set() if seen is None else seen
+    if id(net) in seen:
+        return 0, 0
+    seen.add(id(net))
     if isinstance(net, KINDS):
-        own = [t for t in (net.weight, net.bias) if t is not None]
-        kept = [t for t in (net.running_mean, net.running_var, net.num_batches_tracked) if t is not None]
-        return sum(t.numel() for t in own), sum(t.numel() for t in kept)
-    parts = [counted_by_recursion(child) for child in net.children()]
+        return total((net.weight, net.bias)), total((net.running_mean, net.running_var, net.num_batches_tracked))
+    parts = [counted_by_visits(child, seen) for child in net.children()]
     return sum(p for p, _ in parts), sum(b for _, b in parts)
 
 
-def count_everything(net):
-    return sum(p.numel() for p in net.parameters()), sum(b.numel() for b in net.buffers())
-
-
-def count_other_norms(net):
-    norms = [m for m in net.modules() if isinstance(m, (*KINDS, nn.GroupNorm))]
-    return sum(p.numel() for m in norms for p in m.parameters()), sum(b.numel() for m in norms for b in m.buffers())
-
-
-def count_without_counter(net):
-    norms = [m for m in net.modules() if isinstance(m, KINDS)]
-    floats = [b for m in norms for b in m.buffers() if b.is_floating_point()]
-    return counted(net)[0], sum(b.numel() for b in floats)
-
-
-def count_top_level(net):
-    norms = [m for m in net.children() if isinstance(m, KINDS)]
-    return sum(p.numel() for m in norms for p in m.parameters()), sum(b.numel() for m in norms for b in m.buffers())
-
-
-def count_2d_only(net):
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    return sum(p.numel() for m in norms for p in m.parameters()), sum(b.numel() for m in norms for b in m.buffers())
+def without_memory(net):  # a shared layer is met twice
+    return [net] if isinstance(net, KINDS) else [m for child in net.children() for m in without_memory(child)]
 
 
 def count_by_formula(net):
-    features = [m.num_features for m in net.modules() if isinstance(m, KINDS)]
+    features = [m.num_features for m in norms(net)]
     return 2 * sum(features), 2 * sum(features) + len(features)
 
 
-def count_tensors(net):
-    norms = [m for m in net.modules() if isinstance(m, KINDS)]
-    return sum(1 for m in norms for _ in m.parameters()), sum(1 for m in norms for _ in m.buffers())
+def count_and(change):
+    def count_batch_norm(net):
+        result = counter()(net)
+        change(net)
+        return result
+
+    return count_batch_norm
 
 
-def count_and_change(net):
-    result = counted(net)
-    for m in net.modules():
-        if isinstance(m, KINDS):
-            m.weight = m.bias = None
-    return result
+def drop_parameters(net):
+    for m in norms(net):
+        m.weight = m.bias = None
 
 
 # Exercise 2
 
+BY_AXES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 
-def by_axes(shape):
-    if not 2 <= len(shape) <= 5:
-        raise ValueError(f"expected 2 to 5 axes, got shape {tuple(shape)}")
-    return {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[len(shape)](shape[1])
+
+def layer_for(
+    kinds=BY_AXES, axis=1, error=ValueError, words="{n} axes: {shape}", finish=lambda layer: layer, **options
+):
+    def batch_norm_for(shape):
+        if len(shape) not in kinds:
+            raise error(words.format(n=len(shape), shape=tuple(shape)))
+        return finish(kinds[len(shape)](shape[axis], **options))
+
+    return batch_norm_for
 
 
 def by_trying(shape):
@@ -93,7 +101,7 @@ def by_trying(shape):
         except ValueError:
             continue
         return layer.train()
-    raise ValueError(f"no batch norm takes {len(shape)} axes")
+    raise ValueError(f"no batch norm takes {len(shape)} axes, as in {list(shape)}")
 
 
 def by_conditions(shape):
@@ -103,81 +111,68 @@ def by_conditions(shape):
         return nn.BatchNorm2d(shape[1])
     if len(shape) == 5:
         return nn.BatchNorm3d(shape[1])
-    raise ValueError(f"no batch norm for {list(shape)}")
+    raise ValueError(f"no batch norm for {len(shape)}-D, here {'x'.join(map(str, shape))}")
 
 
-def last_axis(shape):
-    return type(by_axes(shape))(shape[-1])
+def returns_error(shape):
+    return layer_for()(shape) if len(shape) in BY_AXES else ValueError(f"{len(shape)} axes: {shape}")
 
 
-def batch_axis(shape):
-    return type(by_axes(shape))(shape[0])
+def by_lookup(shape):
+    return BY_AXES[len(shape)](shape[1])
 
 
-def sequences_as_images(shape):
-    return nn.BatchNorm1d(shape[1]) if len(shape) == 2 else nn.BatchNorm2d(shape[1])
+def cached(by):
+    layers = {}
+
+    def batch_norm_for(shape):
+        if len(shape) not in BY_AXES:
+            return layer_for()(shape)
+        return layers.setdefault(by(shape), layer_for()(shape))
+
+    return batch_norm_for
 
 
-def never_refuses(shape):
-    kinds = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-    return kinds.get(len(shape), nn.BatchNorm1d)(shape[1] if len(shape) > 1 else shape[0])
-
-
-def class_only(shape):
-    return type(by_axes(shape))
-
-
-def silent_error(shape):
-    if not 2 <= len(shape) <= 5:
-        raise ValueError("bad input")
-    return by_axes(shape)
-
-
-LAYERS = {}
-
-
-def cached(shape):
-    if shape not in LAYERS:
-        LAYERS[shape] = by_axes(shape)
-    return LAYERS[shape]
+def seeding(shape):
+    torch.manual_seed(0)
+    return layer_for()(shape)
 
 
 # Exercise 3
 
 
 class ByTranspose(nn.Module):
+    kind = nn.BatchNorm1d
+
     def __init__(self, num_features):
         super().__init__()
-        self.bn = nn.BatchNorm1d(num_features)
+        self.bn = self.kind(num_features)
 
     def forward(self, X):
         return self.bn(X.mT).mT
 
 
-class ByFlatten(nn.Module):  # (N T, C): the steps are more examples
-    def __init__(self, num_features):
-        super().__init__()
-        self.bn = nn.BatchNorm1d(num_features)
-
+class ByInheritance(nn.BatchNorm1d):
     def forward(self, X):
-        return self.bn(X.flatten(0, 1)).view_as(X)
+        return super().forward(X.transpose(1, 2)).transpose(1, 2)
 
 
 class ByHand(nn.Module):
-    """Right as it is; each subclass makes one mistake."""
+    """Right as it is; each variant makes one mistake."""
 
-    axes, correction, share, saved = (0, 1), 0, 0.1, True
+    axes, correction, share, saved, eps, size, started = (0, 1), 0, 0.1, True, 1e-5, None, (1, 0)
 
     def __init__(self, num_features):
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(num_features))
-        self.scale = nn.Parameter(torch.ones(num_features))
+        n = self.size or num_features
+        self.scale = nn.Parameter(torch.full((n,), float(self.started[0])))
+        self.shift = nn.Parameter(torch.full((n,), float(self.started[1])))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
         if self.saved:
-            self.register_buffer("running_mean", torch.zeros(num_features))
-            self.register_buffer("running_var", torch.ones(num_features))
+            self.register_buffer("running_mean", torch.zeros(n))
+            self.register_buffer("running_var", torch.ones(n))
         else:
-            self.running_mean, self.running_var = torch.zeros(num_features), torch.ones(num_features)
+            self.running_mean, self.running_var = torch.zeros(n), torch.ones(n)
 
     def statistics(self, X):
         return X.mean(self.axes, keepdim=True), X.var(self.axes, keepdim=True, correction=self.correction)
@@ -188,73 +183,30 @@ class ByHand(nn.Module):
     def own(self):
         return self.training
 
+    def count(self):
+        self.num_batches_tracked = self.num_batches_tracked + 1  # another tensor each time
+
+    @torch.no_grad()
+    def update(self, X):
+        self.count()
+        self.running_mean = (1 - self.share) * self.running_mean + self.share * X.mean((0, 1))
+        self.running_var = (1 - self.share) * self.running_var + self.share * self.step_var(X)
+
     def divide(self, X, var):
-        return X / (var + 1e-5).sqrt()
+        return X / (var + self.eps).sqrt()
 
     def forward(self, X):
         if self.own():
-            self.num_batches_tracked = self.num_batches_tracked + 1  # another tensor each time
             mean, var = self.statistics(X)
-            with torch.no_grad():
-                self.running_mean.mul_(1 - self.share).add_(self.share * X.mean((0, 1)))
-                self.running_var.mul_(1 - self.share).add_(self.share * self.step_var(X))
+            self.update(X)
         else:
             mean, var = self.running_mean, self.running_var
         return self.divide(X - mean, var) * self.scale + self.shift
 
 
-class OverBatchOnly(ByHand):
-    axes = (0,)
-
-
-class LayerNormInstead(ByHand):
-    axes = (2,)
-
-
-class InstanceNormInstead(ByHand):
-    axes = (1,)
-
-
-class Unbiased(ByHand):
-    correction = 1
-
-
-class MomentumReversed(ByHand):
-    share = 0.9
-
-
-class PlainAttributes(ByHand):
-    saved = False
-
-
-class EpsOutside(ByHand):
-    def divide(self, X, var):
-        return X / (var.sqrt() + 1e-5)
-
-
-class BiasedRunning(ByHand):
-    def step_var(self, X):
-        return X.var((0, 1), correction=0)
-
-
 class GradientLost(ByHand):
     def statistics(self, X):
         return super().statistics(X.detach())
-
-
-class ModeIgnored(ByHand):
-    def own(self):
-        return True
-
-
-class ModeFromGrad(ByHand):
-    def own(self):
-        return torch.is_grad_enabled()
-
-
-class ModeFromBoth(ByHand):
-    def own(self):
-        return self.training and torch.is_grad_enabled()
 
 
 class SquareOfMean(ByHand):
@@ -270,130 +222,166 @@ class InPlace(ByHand):
         return Y
 
 
-class ByView(ByTranspose):
-    def forward(self, X):
-        N, T, C = X.shape
-        return self.bn(X.view(N, C, T)).view(N, T, C)
+def by_hand(**changes):
+    return variant(ByHand, **changes)
 
 
-class StepsAsChannels(ByTranspose):
-    def forward(self, X):
-        return self.bn(X)
+def by_layer(forward):
+    return variant(ByTranspose, forward=forward)
 
 
-class NotBack(ByTranspose):
-    def forward(self, X):
-        return self.bn(X.flatten(0, 1))
+def no_affine(num_features):
+    return nn.BatchNorm1d(num_features, affine=False)
 
 
-class StartsDoubled(ByTranspose):
-    def __init__(self, num_features):
-        super().__init__(num_features)
-        nn.init.constant_(self.bn.weight, 2)
+def by_view(self, X):
+    N, T, C = X.shape
+    return self.bn(X.view(N, C, T)).view(N, T, C)
 
 
-class StartsShifted(ByHand):
-    def __init__(self, num_features):
-        super().__init__(num_features)
-        self.shift.data[-1] = 0.01
+def trains_itself(self, X):
+    Y = ByTranspose.forward(self, X)
+    self.train()
+    return Y
 
 
-class NoAffine(ByTranspose):
-    def __init__(self, num_features):
-        super().__init__(num_features)
-        self.bn = nn.BatchNorm1d(num_features, affine=False)
+def seeds_itself(self, X):
+    torch.manual_seed(0)
+    return ByTranspose.forward(self, X)
+
+
+def keeps_graph(self, X):
+    self.count()
+    self.running_mean = 0.9 * self.running_mean + 0.1 * X.mean((0, 1))
+    self.running_var = 0.9 * self.running_var + 0.1 * X.var((0, 1))
+
+
+def frozen_scale(num_features):
+    layer = ByTranspose(num_features)
+    layer.bn.weight.requires_grad_(False)
+    return layer
+
+
+def only_where_sides_differ(self, X):  # "no error, so it must be right"
+    return self.bn(X) if X.shape[1] == X.shape[2] else self.bn(X.mT).mT
 
 
 # Exercise 4
 
-
-def groups_by_owner(net, weight_decay):
-    decayed, exempt = [], []
-    for module in net.modules():
-        for name, p in module.named_parameters(recurse=False):
-            norm = isinstance(module, (*KINDS, nn.LayerNorm))
-            (exempt if norm or name == "bias" else decayed).append(p)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0}]
+EXEMPT = (*KINDS, nn.LayerNorm)
 
 
-def groups_by_axes(net, weight_decay):  # norms and biases have one axis
+def owned(net):
+    return [(m, name, p) for m in net.modules() for name, p in m.named_parameters(recurse=False)]
+
+
+def owned_without_memory(net):
+    own = [(net, name, p) for name, p in net.named_parameters(recurse=False)]
+    return own + [triple for child in net.children() for triple in owned_without_memory(child)]
+
+
+def usual(layer, name, parameter):
+    return isinstance(layer, EXEMPT) or "bias" in name
+
+
+def grouped(exempt=usual, walk=owned, zero=0, finish=list):
+    def parameter_groups(net, weight_decay):
+        groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": zero}]
+        for triple in walk(net):
+            groups[bool(exempt(*triple))]["params"].append(triple[2])
+        return finish(groups)
+
+    return parameter_groups
+
+
+def each_list(change):
+    return lambda groups: [{**g, "params": change(g["params"])} for g in groups]
+
+
+def groups_by_ids(net, weight_decay):
+    ids = {id(p) for m, name, p in owned(net) if isinstance(m, EXEMPT) or "bias" in name}
+    decayed = [p for p in net.parameters() if id(p) not in ids]
     return [
-        {"params": [p for p in net.parameters() if p.dim() <= 1], "weight_decay": 0.0},
-        {"params": [p for p in net.parameters() if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": [p for p in net.parameters() if id(p) in ids], "weight_decay": np.float64(0)},
     ]
 
 
-def groups_by_name(net, weight_decay):
-    exempt = [p for name, p in net.named_parameters() if "bn" in name or "norm" in name or "bias" in name]
-    ids = {id(p) for p in exempt}
-    rest = [p for p in net.parameters() if id(p) not in ids]
-    return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0}]
+def groups_by_names(net, weight_decay, whole=False):
+    layers, groups = dict(net.named_modules()), ([], [])
+    for path, p in net.named_parameters():
+        layer, _, name = path.rpartition(".")
+        groups["bias" in (path if whole else name) or isinstance(layers[layer], EXEMPT)].append(p)
+    return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": torch.tensor(0)}]
 
 
-def groups_biases_decay(net, weight_decay):
-    exempt = [p for m in net.modules() if isinstance(m, (*KINDS, nn.LayerNorm)) for p in m.parameters()]
-    ids = {id(p) for p in exempt}
-    rest = [p for p in net.parameters() if id(p) not in ids]
-    return [{"params": rest, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0}]
+def groups_whole_names(net, weight_decay):
+    return groups_by_names(net, weight_decay, whole=True)
+
+
+def groups_norm_in_name(net, weight_decay):
+    names = {id(p): name for name, p in net.named_parameters()}
+    return grouped(lambda m, _, p: any(s in names[id(p)] for s in ("bn", "norm", "bias")))(net, weight_decay)
 
 
 def groups_twice(net, weight_decay):
-    exempt = [p for m in net.modules() if isinstance(m, (*KINDS, nn.LayerNorm)) for p in m.parameters()]
-    return [{"params": net.parameters(), "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0}]
-
-
-def groups_forgotten(net, weight_decay):
-    layers = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    norms = [p for m in net.modules() if isinstance(m, KINDS) for p in m.parameters()]
-    weights = [m.weight for m in layers]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": norms, "weight_decay": 0}]
-
-
-def groups_reversed(net, weight_decay):
-    first, second = groups_by_owner(net, weight_decay)
-    return [second | {"weight_decay": weight_decay}, first | {"weight_decay": 0}]
-
-
-def groups_own_decay(net, weight_decay):
-    return groups_by_owner(net, 0.01)
-
-
-def groups_copied(net, weight_decay):
-    groups = groups_by_owner(net, weight_decay)
-    return [{**g, "params": [nn.Parameter(p.detach().clone()) for p in g["params"]]} for g in groups]
-
-
-def groups_one(net, weight_decay):
-    return [{"params": list(net.parameters()), "weight_decay": weight_decay}]
+    first, second = grouped()(net, weight_decay)
+    return [first | {"params": list(net.parameters())}, second]
 
 
 # Exercise 5
 
 
 class Fixed(nn.Module):
-    """Right; each subclass keeps one of the mistakes."""
+    """Right; each variant keeps or makes one mistake."""
 
-    bias = False
+    bias, padding_mode, kernel, hidden_size, options = False, "zeros", 3, 32, {}
+    relu, pool = staticmethod(torch.relu), nn.MaxPool2d(2)
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 8, kernel_size=3, padding=1, bias=self.bias)
+        more = {"kernel_size": self.kernel, "padding": self.kernel // 2, "padding_mode": self.padding_mode}
+        self.conv1 = nn.Conv2d(1, 8, bias=self.bias, **more)
         self.norm1 = nn.BatchNorm2d(8)
-        self.conv2 = nn.Conv2d(8, 8, kernel_size=3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(8, 8, bias=False, **more)
         self.norm2 = nn.BatchNorm2d(8)
-        self.hidden = nn.Linear(8 * 7 * 7, 32, bias=False)
-        self.norm3 = nn.BatchNorm1d(32)
-        self.out = nn.Linear(32, 10)
+        self.hidden = nn.Linear(8 * 7 * 7, self.hidden_size, bias=False)
+        self.norm3 = nn.BatchNorm1d(self.hidden_size, **self.options)
+        self.out = nn.Linear(self.hidden_size, 10)
+        self.change()
+
+    def change(self):
+        pass
+
+    def first(self, X):
+        return self.pool(self.relu(self.norm1(self.conv1(X))))
+
+    def second(self, X):
+        return self.pool(self.relu(self.norm2(self.conv2(X))))
+
+    def third(self, X):
+        return self.relu(self.norm3(self.hidden(X.flatten(1))))
 
     def forward(self, X):
-        X = F.max_pool2d(torch.relu(self.norm1(self.conv1(X))), 2)
-        X = F.max_pool2d(torch.relu(self.norm2(self.conv2(X))), 2)
-        return self.out(torch.relu(self.norm3(self.hidden(X.flatten(1)))))
+        return self.out(self.third(self.second(self.first(X))))
+
+
+def fixed(after=None, before=None, **attributes):
+    """Fixed with its logits changed by `after`, or with `before` called on the net first."""
+
+    def forward(self, X):
+        if before:
+            before(self)
+        Y = Fixed.forward(self, X)
+        return after(self, Y) if after else Y
+
+    return variant(Fixed, forward=forward, **attributes)
 
 
 def fixed_sequential():
     blocks = [
-        [nn.Conv2d(i, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)] for i in (1, 8)
+        [nn.Conv2d(i, 8, 3, padding="same", bias=False), nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+        for i in (1, 8)
     ]
     head = [nn.Flatten(), nn.Linear(392, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10)]
     return nn.Sequential(*blocks[0], *blocks[1], *head)
@@ -407,73 +395,18 @@ def fixed_lazy():
     return nn.Sequential(*blocks, *head)
 
 
-class Shared(Fixed):
+class FixedByNames(nn.Module):  # layers in another order than they are called, one of them also in a plain list
     def __init__(self):
         super().__init__()
-        self.norm2 = self.norm1
+        layers = {"out": nn.Linear(32, 10), "n3": nn.BatchNorm1d(32), "n2": nn.BatchNorm2d(8), "n1": nn.BatchNorm2d(8)}
+        layers |= {f"c{i}": nn.Conv2d(n, 8, 3, padding=1, bias=False) for i, n in ((2, 8), (1, 1))}
+        self.layers = nn.ModuleDict(layers | {"hidden": nn.Linear(392, 32, bias=False)})
+        self.order = [self.layers["n1"], self.layers["n2"]]
 
-
-class Listed(Fixed):
-    def __init__(self):
-        super().__init__()
-        norm = self.norm3
-        del self.norm3
-        self.norms = [norm]
-
-    def __getattr__(self, name):
-        return self.norms[0] if name == "norm3" and "norms" in self.__dict__ else super().__getattr__(name)
-
-
-class SetsMode(Fixed):
     def forward(self, X):
-        self.norm1.train()
-        return super().forward(X)
-
-
-class KeepsMode(Fixed):
-    def train(self, mode=True):
-        return super().train(True)
-
-
-class LogitsNormalized(Fixed):
-    def forward(self, X):
-        return F.batch_norm(super().forward(X), None, None, training=True)
-
-
-class BatchStatistics(Fixed):
-    def forward(self, X):
-        X = super().forward(X)
-        return X - X.mean(dim=0)
-
-
-class Biased(Fixed):
-    bias = True
-
-
-class NoBias(Fixed):
-    def __init__(self):
-        super().__init__()
-        self.out = nn.Linear(32, 10, bias=False)
-
-
-class Untracked(Fixed):
-    def __init__(self):
-        super().__init__()
-        self.norm3 = nn.BatchNorm1d(32, track_running_stats=False)
-
-
-class Detached(Fixed):
-    def forward(self, X):
-        X = F.max_pool2d(torch.relu(self.norm1(self.conv1(X))), 2).detach()
-        X = F.max_pool2d(torch.relu(self.norm2(self.conv2(X))), 2)
-        return self.out(torch.relu(self.norm3(self.hidden(X.flatten(1)))))
-
-
-class Unused(Fixed):
-    def forward(self, X):
-        X = F.max_pool2d(torch.relu(self.norm1(self.conv1(X))), 2)
-        X = F.max_pool2d(torch.relu(self.conv2(X)), 2)
-        return self.out(torch.relu(self.norm3(self.hidden(X.flatten(1)))))
+        for i, norm in enumerate(self.order, 1):
+            X = F.max_pool2d(norm(self.layers[f"c{i}"](X)).clamp(min=0), kernel_size=2, stride=2)
+        return self.layers["out"](F.relu(self.layers["n3"](self.layers["hidden"](X.reshape(len(X), -1)))))
 
 
 class Broken(nn.Module):
@@ -496,86 +429,257 @@ class Broken(nn.Module):
         return F.batch_norm(self.out(X), None, None, training=True)
 
 
+def share_scale(net):
+    net.norm2.weight = net.norm1.weight
+
+
+def hide_norm(net):
+    net.norms = {"hidden": net.norm3}
+    del net.norm3
+
+
+def out_without_bias(net):
+    net.out = nn.Linear(32, 10, bias=False)
+
+
+def normalize_logits(net, Y):
+    return F.batch_norm(Y, None, None, training=True)
+
+
+def normalize_in_training(net, Y):
+    return normalize_logits(net, Y) if net.training else Y
+
+
+Counts = namedtuple("Counts", "parameters buffers")
+
 ANSWERS = {
     check_count_batch_norm: Answers(
-        right=[counted, counted_by_recursion],
+        right=[
+            counter(),
+            counter(pack=Counts._make),
+            counter(pack=lambda counts: tuple(torch.tensor(counts))),
+            counted_by_visits,
+            counter(pack=lambda counts: tuple(np.array(counts))),
+        ],
         wrong={
-            "all layers": (count_everything, "all layers"),
-            "group norm too": (count_other_norms, "GroupNorm is no batch norm"),
-            "without the counter": (count_without_counter, "num_batches_tracked is a buffer"),
-            "top level only": (count_top_level, "net.modules()"),
-            "2d only": (count_2d_only, "expected (20, 23)"),
-            "by formula": (count_by_formula, "may lack parameters"),
-            "tensors instead of numbers": (count_tensors, "expected 10 trained numbers, got 2"),
-            "changes the net": (count_and_change, "is not as it was"),
+            "all layers": (counter(lambda net: [net]), "the parameters of all layers"),
+            "group norm too": (counter(lambda net: norms(net, (*KINDS, nn.GroupNorm))), "beside a GroupNorm"),
+            "instance norm too": (
+                counter(lambda net: [m for m in net.modules() if hasattr(m, "running_mean")]),
+                "beside InstanceNorm2d",
+            ),
+            "without the counter": (
+                counter(stored=lambda m: (m.running_mean, m.running_var)),
+                "Is num_batches_tracked counted?",
+            ),
+            "top level only": (counter(lambda net: [m for m in net.children() if isinstance(m, KINDS)]), "nested"),
+            "not the net itself": (counter(lambda net: [m for m in norms(net) if m is not net]), "(3, 7), got (0, 0)"),
+            "a shared layer twice": (counter(without_memory), "used twice: expected (12, 13), got (24, 26)"),
+            "by formula": (count_by_formula, "that lacks parameters"),
+            "both or none": (counter(trained=lambda m: [m.weight, m.weight]), "a scale and no shift"),
+            "frozen ones left out": (
+                counter(trained=lambda m: [p for p in m.parameters() if p.requires_grad]),
+                "frozen layers",
+            ),
+            "tensors instead of numbers": (
+                lambda net: (len([p for m in norms(net) for p in m.parameters()]), 3),
+                "expected (10, 11), got (2, 3)",
+            ),
+            "swapped": (counter(pack=lambda counts: counts[::-1]), "The parameters come first"),
+            "sum": (counter(pack=sum), "return a tuple"),
+            "changes the net": (count_and(drop_parameters), "is not as it was"),
+            "left in evaluation": (count_and(nn.Module.eval), "the mode of net is not as it was"),
+            "left frozen": (count_and(lambda net: net.requires_grad_(False)), "requires_grad of"),
         },
     ),
     check_batch_norm_for: Answers(
-        right=[by_axes, by_trying, by_conditions],
+        right=[
+            layer_for(),
+            layer_for(words="{shape} has {n} axes, not 2 to 5"),
+            by_trying,
+            by_conditions,
+            layer_for(error=UnicodeError),  # a ValueError, too
+        ],
         wrong={
-            "channels last": (last_axis, "which is the last axis"),
-            "batch axis": (batch_axis, "which is the batch axis"),
-            "sequences as images": (sequences_as_images, "BatchNorm1d is right"),
-            "never refuses": (never_refuses, "raise a ValueError"),
-            "a class": (class_only, "return a layer"),
-            "error without words": (silent_error, "must say what it got"),
-            "cached": (cached, "a new layer in each call"),
+            "channels last": (layer_for(axis=-1), "which is the last axis"),
+            "batch axis": (layer_for(axis=0), "which is the batch axis"),
+            "sequences as images": (layer_for(BY_AXES | {3: nn.BatchNorm2d}), "nn.BatchNorm1d is right"),
+            "no sequences": (layer_for({n: BY_AXES[n] for n in (2, 4, 5)}), "but you raised a ValueError"),
+            "six axes too": (layer_for(BY_AXES | {6: nn.BatchNorm3d}), "no layer takes 6 axes"),
+            "error returned": (returns_error, "You returned a ValueError"),
+            "another error": (by_lookup, "You raised KeyError"),
+            "a class": (lambda shape: type(layer_for()(shape)), "ready to be called"),
+            "instance norm": (layer_for({2: nn.InstanceNorm1d}), "You returned a InstanceNorm1d"),
+            "error without words": (layer_for(words="bad input"), "yours says 'bad input'"),
+            "axes only": (layer_for(words="{n} axes"), "and the shape"),
+            "shape only": (layer_for(words="expected 2 to 5 axes, not {shape}"), "the number of axes, 1,"),
+            "always 1": (layer_for(words="1 axis: {shape}"), "the number of axes, 6,"),
+            "cached": (cached(tuple), "a new layer in each call"),
+            "cached by channels": (cached(lambda shape: (len(shape), shape[1])), "a new layer in each call"),
+            "in evaluation": (layer_for(finish=nn.Module.eval), "a new layer is in training mode"),
+            "frozen": (layer_for(finish=lambda layer: layer.requires_grad_(False)), "can be trained"),
+            "float64": (layer_for(dtype=torch.float64), "type torch.float32"),
+            "no affine": (layer_for(affine=False), "torch's defaults"),
+            "own eps": (layer_for(eps=1e-3), "torch's defaults"),
+            "seeds": (seeding, "generator was moved or seeded"),
         },
     ),
     check_sequence_batch_norm: Answers(
-        right=[ByTranspose, ByFlatten, ByHand],
+        right=[
+            ByTranspose,
+            ByInheritance,
+            ByHand,
+            by_layer(lambda s, X: s.bn(X.flatten(0, 1)).view_as(X)),  # steps as examples
+            variant(
+                ByTranspose,
+                kind=nn.BatchNorm2d,
+                forward=lambda s, X: s.bn(X.permute(0, 2, 1)[..., None]).squeeze(-1).permute(0, 2, 1),
+            ),
+        ],
         wrong={
-            "view": (ByView, "not by view"),
-            "steps as channels": (StepsAsChannels, "the steps were taken for the channels"),
-            "batch only": (OverBatchOnly, "each step was normalized by itself"),
-            "layer norm": (LayerNormInstead, "layer norm"),
-            "instance norm": (InstanceNormInstead, "instance norm"),
-            "unbiased": (Unbiased, "divided by n - 1; normalize with"),
-            "eps outside the root": (EpsOutside, "inside the square root"),
+            "view": (by_layer(by_view), "not by view"),
+            "steps as channels": (nn.BatchNorm1d, "the steps were taken for the channels"),
+            "steps as channels if T = C": (by_layer(only_where_sides_differ), "taken for the chan"),
+            "not transposed back": (by_layer(lambda s, X: s.bn(X.mT)), "is not right: at"),
+            "squeezed": (by_layer(lambda s, X: s.bn(X.mT).mT.squeeze()), "must have shape"),
+            "batch only": (by_hand(axes=(0,)), "each step was normalized by itself"),
+            "layer norm": (by_hand(axes=(2,)), "layer norm"),
+            "instance norm": (by_hand(axes=(1,)), "instance norm"),
+            "unbiased": (by_hand(correction=1), "divided by n - 1; normalize with"),
+            "eps outside the root": (
+                by_hand(divide=lambda s, X, var: X / (var.sqrt() + 1e-5)),
+                "inside the square root",
+            ),
+            "eps outside the root in evaluation": (
+                by_hand(divide=lambda s, X, v: X / ((v + 1e-5).sqrt() if s.training else v.sqrt() + 1e-5)),
+                "in evaluation for an input of shape (2, 4, 4) is not right: eps belongs inside",
+            ),
+            "another eps": (by_hand(eps=1e-6), "the output in training"),
+            "always 4 features": (by_hand(size=4), "for each of the 2 features"),
             "gradient lost": (GradientLost, "depend on the input, too"),
-            "momentum reversed": (MomentumReversed, "the share of the new batch"),
-            "biased running variance": (BiasedRunning, "torch.nn moves it"),
-            "plain attributes": (PlainAttributes, "state_dict must hold running_mean"),
-            "mode ignored": (ModeIgnored, "the batch's own statistics"),
-            "mode from is_grad_enabled": (ModeFromGrad, "the batch's own statistics"),
-            "mode from both": (ModeFromBoth, "under no_grad"),
+            "frozen scale": (frozen_scale, "one of them is frozen"),
+            "graph kept": (by_hand(update=keeps_graph), "hold on to the graph"),
+            "momentum reversed": (by_hand(share=0.9), "the share of the new batch"),
+            "biased running variance": (
+                by_hand(step_var=lambda s, X: X.var((0, 1), correction=0)),
+                "torch.nn moves it",
+            ),
+            "statistics in float32": (by_hand(step_var=lambda s, X: X.float().var((0, 1))), "running_var after"),
+            "output by float32": (
+                by_hand(forward=lambda s, X: ByHand.forward(s, X.float()).to(X)),
+                "the output in training",
+            ),
+            "plain attributes": (by_hand(saved=False), "state_dict must hold running_mean"),
+            "not counted": (by_hand(count=lambda s: None), "num_batches_tracked must be 1"),
+            "mode ignored": (by_hand(own=lambda s: True), "called in evaluation, is not as it was"),
+            "mode from both": (by_hand(own=lambda s: s.training and torch.is_grad_enabled()), "under no_grad"),
+            "back in training": (by_layer(trains_itself), "the mode of the layer"),
+            "one sequence left as it is": (
+                by_layer(lambda s, X: X if len(X) == 1 else s.bn(X.mT).mT),
+                "(1, 6, 3) is not right: at",
+            ),
             "square of the mean": (SquareOfMean, "a mean of 10,000"),
-            "in place": (InPlace, "changed in place"),
-            "not reshaped": (NotBack, "must have shape"),
-            "starts doubled": (StartsDoubled, "it starts with [2.0, 2.0, 2.0, 2.0] where it must be 1"),
-            "starts shifted": (StartsShifted, "shift by 0 and scale by 1, but it starts with"),
-            "no affine": (NoAffine, "a scale (ones) and a shift (zeros)"),
+            "in place": (InPlace, "X is not as it was"),
+            "seeds": (by_layer(seeds_itself), "generator was moved or seeded"),
+            "starts doubled": (by_hand(started=(2, 0)), "where it must be 1 it has 2, 2, 2, 2"),
+            "no affine": (variant(ByTranspose, kind=staticmethod(no_affine)), "a scale (ones)"),
         },
     ),
     check_parameter_groups: Answers(
-        right=[groups_by_owner],
+        right=[
+            grouped(),
+            grouped(walk=lambda net: reversed(owned(net)), zero=0.0),
+            grouped(finish=tuple),
+            groups_by_ids,
+            groups_by_names,
+        ],
         wrong={
-            "by the number of axes": (groups_by_axes, "must"),
-            "by name": (groups_by_name, "the weight of a BatchNorm2d must not decay"),
-            "biases decay": (groups_biases_decay, "the bias of a Linear must not decay"),
+            "by the number of axes": (grouped(lambda m, n, p: p.dim() <= 1), "temperature"),
+            "biases decay": (grouped(lambda m, n, p: isinstance(m, EXEMPT)), "the bias of Linear must not decay"),
+            "norms decay": (grouped(lambda m, n, p: "bias" in n), "the weight of BatchNorm2d must not decay"),
+            "batch norms only": (grouped(lambda m, n, p: isinstance(m, KINDS) or "bias" in n), "weight of LayerNorm"),
+            "group norm too": (
+                grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.GroupNorm)),
+                "weight of GroupNorm must",
+            ),
+            "embeddings exempt": (
+                grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.Embedding)),
+                "Embedding must decay",
+            ),
+            "name is bias": (grouped(lambda m, n, p: isinstance(m, EXEMPT) or n == "bias"), "bias_ih_l0 of GRU"),
+            "bias in a layer's name": (groups_whole_names, "the weight of Linear must decay"),
+            "norm in a layer's name": (groups_norm_in_name, "the weight of BatchNorm2d must not decay"),
+            "shared layer twice": (grouped(walk=owned_without_memory), "uses a layer twice: a parameter is in the gr"),
             "twice": (groups_twice, "in the groups twice"),
-            "forgotten": (groups_forgotten, "is in no group"),
-            "reversed": (groups_reversed, "must decay"),
-            "decay not the given one": (groups_own_decay, "the given 0.25"),
-            "copies": (groups_copied, "is in no group"),
-            "one group": (groups_one, "a list of two groups"),
+            "frozen ones left out": (
+                grouped(walk=lambda net: [t for t in owned(net) if t[2].requires_grad]),
+                "for it is frozen",
+            ),
+            "thawed": (lambda net, decay: grouped()(net.requires_grad_(True), decay), "requires_grad of"),
+            "gradients dropped": (lambda net, decay: net.zero_grad() or grouped()(net, decay), "the gradient of"),
+            "left in evaluation": (lambda net, decay: grouped()(net.eval(), decay), "the mode of net"),
+            "reversed": (grouped(finish=lambda groups: groups[::-1]), "in the first group and 0 in the second"),
+            "decay not the given one": (lambda net, decay: grouped()(net, 0.01), "yours are 0.01 and 0"),
+            "decay is None": (grouped(zero=None), "a weight_decay must be a number, but is None"),
+            "copies": (grouped(finish=each_list(lambda ps: [nn.Parameter(p.detach()) for p in ps])), "or copies"),
+            "sets": (grouped(finish=each_list(set)), "must be a list, but is a set"),
+            "empty group left out": (grouped(finish=lambda groups: [g for g in groups if g["params"]]), "even if one"),
+            "one group": (grouped(finish=lambda groups: groups[:1]), "a list of two dicts"),
+            "a key missing": (grouped(finish=lambda gs: [{"params": g["params"]} for g in gs]), "with the keys"),
         },
     ),
     check_fixed_net: Answers(
-        right=[Fixed, fixed_sequential, fixed_lazy],
+        right=[
+            Fixed,
+            fixed_sequential,
+            fixed_lazy,
+            FixedByNames,
+            lambda: fixed(relu=nn.ReLU())(),
+            fixed(first=lambda s, X: Fixed.first(s, X.float())),
+        ],
         wrong={
             "as given": (Broken, "used twice"),
-            "shared": (Shared, "used twice"),
-            "in a list": (Listed, "a plain list hides"),
-            "sets the mode": (SetsMode, "of net is not as it was"),
-            "ignores eval": (KeepsMode, "of net is not as it was"),
-            "logits normalized": (LogitsNormalized, "predictions depend on the rest"),
-            "batch mean subtracted": (BatchStatistics, "predictions depend on the rest"),
-            "redundant bias": (Biased, "a bias that does nothing"),
-            "no bias at all": (NoBias, "needs its bias"),
-            "no running statistics": (Untracked, "of 32 features is missing"),
-            "gradient stopped": (Detached, "some parameters get no gradient"),
-            "norm unused": (Unused, "never used"),
+            "shared scale": (fixed(change=share_scale), "share a tensor"),
+            "in a dict": (
+                fixed(change=hide_norm, third=lambda s, X: s.norms["hidden"](s.hidden(X.flatten(1))).relu()),
+                "a plain list or dict hides",
+            ),
+            "sets the mode": (fixed(before=lambda net: net.norm1.train()), "the mode of layer 'norm1' of the net"),
+            "sets evaluation": (fixed(before=lambda net: net.norm3.eval()), "a layer is in evaluation mode"),
+            "ignores eval": (fixed(train=lambda s, mode=True: nn.Module.train(s)), "after net.eval()"),
+            "logits normalized": (fixed(normalize_logits), "predictions depend on the rest"),
+            "logits normalized in training": (fixed(normalize_in_training), "the logits are normalized, too"),
+            "batch mean subtracted": (fixed(lambda net, Y: Y - Y.mean(dim=0)), "predictions depend on the rest"),
+            "redundant bias": (fixed(bias=True), "a bias that does nothing"),
+            "no bias at all": (fixed(change=out_without_bias), "needs its bias"),
+            "no running statistics": (fixed(options={"track_running_stats": False}), "8, 8 and 32 features"),
+            "no affine": (fixed(options={"affine": False}), "must have a scale, 1 at the start"),
+            "another momentum": (fixed(options={"momentum": 0.5}), "momentum 0.1"),
+            "another eps": (fixed(options={"eps": 1e-3}), "its batch norm as in BrokenNet"),
+            "kernels of 5": (fixed(kernel=5), "(8, 1, 5, 5)"),
+            "padding by reflection": (fixed(padding_mode="reflect"), "not those of"),
+            "gradient stopped": (fixed(second=lambda s, X: Fixed.second(s, X.detach())), "no gradient reaches conv1"),
+            "ReLU missing": (fixed(third=lambda s, X: s.norm3(s.hidden(X.flatten(1)))), "is missing"),
+            "ReLU before the norm": (
+                fixed(first=lambda s, X: s.pool(s.norm1(torch.relu(s.conv1(X))))),
+                "number 1 comes before",
+            ),
+            "pooling before the norm": (
+                fixed(first=lambda s, X: torch.relu(s.norm1(s.pool(s.conv1(X))))),
+                "not those of",
+            ),
+            "both norms after the first layer": (
+                fixed(
+                    first=lambda s, X: s.pool(torch.relu(s.norm2(s.norm1(s.conv1(X))))),
+                    second=lambda s, X: s.pool(torch.relu(s.conv2(X))),
+                ),
+                "not those of",
+            ),
+            "ReLU6": (fixed(relu=nn.ReLU6()), "not those of"),
+            "batch size fixed": (fixed(third=lambda s, X: s.norm3(s.hidden(X.reshape(6, -1)))), "is invalid for input"),
+            "seeds": (fixed(before=lambda net: torch.manual_seed(0)), "generator was moved or seeded"),
+            "changes the input": (fixed(first=lambda s, X: Fixed.first(s, X.mul_(2))), "X is not as it"),
+            "a tensor": (lambda: torch.ones(6, 10), "must be an nn.Module"),
         },
     ),
 }

@@ -1,7 +1,11 @@
 """Answers to the exercises of the notebook on running statistics."""
 
+import copy
 import math
+from fractions import Fraction
+from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -18,59 +22,152 @@ from exercise_answers import Answers
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
+def norms(net):
+    return [m for m in net.modules() if isinstance(m, NORMS)]
+
+
+# Exercise 1
+
+
+def by_halving(batches, share):
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (1 - middle) ** batches > share else (low, middle)
+    return low
+
+
+def seeding(batches, share):
+    torch.manual_seed(0)
+    return 1 - share ** (1 / batches)
+
+
+MOMENTA = {
+    "the power": lambda batches, share: 1 - share**batches,
+    "the other share": lambda batches, share: 1 - (1 - share) ** (1 / batches),
+    "both": lambda batches, share: (1 - share) ** (1 / batches),
+    "precedence": lambda batches, share: 1 - share**1 / batches,
+    "one batch less": lambda batches, share: 1 - share ** (1 / max(batches - 1, 1)),
+    "one batch more": lambda batches, share: 1 - share ** (1 / (batches + 1)),
+    "ten batches": lambda batches, share: 1 - share ** (1 / 10),
+    "half": lambda batches, share: 1 - 0.5 ** (1 / batches),
+    "rounded": lambda batches, share: round(1 - share ** (1 / batches), 4),
+    "on a grid": lambda batches, share: next(m / 1000 for m in range(1001) if (1 - m / 1000) ** batches <= share),
+    "at most a half": lambda batches, share: min(0.5, 1 - share ** (1 / batches)),
+    "average": lambda batches, share: 1 / batches,
+    "log10": lambda batches, share: 1 - math.exp(math.log10(share) / batches),
+    "whole division": lambda batches, share: 1 - share ** (1 // batches),
+}
+
+
+# Exercise 2
+
+
 def load_strictly(net, file):
     net.load_state_dict(torch.load(file, map_location="cpu"))
     return net.eval()
 
 
-def load_by_hand(net, file):
-    state, own = torch.load(file), net.state_dict()
-    if set(state) != set(own):
-        raise KeyError(set(state) ^ set(own))
-    with torch.no_grad():
-        for name, t in own.items():
+def load_with_open(net, file):
+    if not hasattr(file, "read"):
+        with open(file, "rb") as opened:
+            return load_with_open(net, opened)
+    net.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    return net.train(False)
+
+
+def load_with_keys(net, file):
+    result = net.load_state_dict(torch.load(file), strict=False)
+    if result.missing_keys:
+        raise RuntimeError(f"missing: {result.missing_keys}")
+    return net.eval()
+
+
+def load_by_setattr(net, file):
+    """The parameters stay the same objects, the buffers do not."""
+    state = torch.load(file)
+    for name, parameter in net.named_parameters():
+        parameter.data.copy_(state.pop(name))
+    for name, _ in [*net.named_buffers()]:
+        path, _, last = name.rpartition(".")
+        setattr(net.get_submodule(path), last, state.pop(name))
+    return net.eval()
+
+
+def load_slip(net, file, slip="", files={}):  # noqa: B006  it is a slip
+    """Right without a slip: parameters and buffers one by one."""
+    if slip == "printed":
+        try:
+            return load_strictly(net, file)
+        except RuntimeError as error:
+            print(error)
+            return net.eval()
+    if slip == "a path only":
+        file = file.name if hasattr(file, "read") else file
+    if slip == "an open file only":
+        file.seek(0)
+    if slip == "reseeds":
+        torch.manual_seed(0)
+    if slip == "gradients off":
+        torch.set_grad_enabled(False)
+    if slip == "another net":
+        net = copy.deepcopy(net)
+    state = files.setdefault(file, torch.load(file)) if slip == "cached" else torch.load(file)
+    if slip == "new parameters":
+        net.load_state_dict(state, assign=True)
+    own = net.state_dict()
+    missing = {
+        "counts alone": len(state) != len(own),
+        "weights alone": [name for name in own if name not in state and name.endswith(("weight", "bias"))],
+        "by length": len(state) < len(own),
+        "more than one": len(own.keys() - state.keys()) > 1,
+        "warns": False,
+    }.get(slip, own.keys() - state.keys())
+    if missing:
+        raise KeyError(missing)
+    if slip == "float32":
+        net.float()
+    if slip == "rounded":
+        state = {name: t.float() for name, t in state.items()}
+    of_bn = {
+        name for path, m in net.named_modules() if isinstance(m, NORMS) for name in m.state_dict(prefix=path + ".")
+    }
+    for name, t in net.state_dict().items():
+        lost = slip == "no count" and "tracked" in name
+        lost |= slip == "of BN alone" and not (name in of_bn or name.endswith(("weight", "bias")))
+        lost |= slip == "parameters only" and not name.endswith(("weight", "bias"))
+        if name in state and not lost and slip != "nothing loaded":
             t.copy_(state[name])
-    for module in net.modules():
-        module.training = False
-    return net
+    if slip == "the root's mode":
+        net.training = False
+        return net
+    if slip == "children's modes":
+        for m in net.children():
+            m.eval()
+        return net
+    if slip in {"no more learning", "all learns"}:
+        net.requires_grad_(slip == "all learns")
+    if slip == "no eval":
+        return net
+    return None if slip == "no return" else state if slip == "the state" else net.eval()
 
 
-def load_parameters(net, file):
-    state = torch.load(file)
-    for name, parameter in net.named_parameters():
-        parameter.data.copy_(state[name])
-    return net.eval()
+LOAD = {
+    "a path only": "a BytesIO", "an open file only": "was called with net", "reseeds": "generator",
+    "gradients off": "the grad mode differs", "another net": "must fill the given net and return it",
+    "counts alone": "without an error", "weights alone": "without an error", "by length": "without an error",
+    "more than one": "without an error", "warns": "without an error", "rounded": "weight, in torch.float64, is not",
+    "float32": "is not what the file holds", "no count": "num_batches_tracked, in torch.int64, is not what the file",
+    "of BN alone": "other.running_mean, in torch.float32, is not what", "the root's mode": "needs eval()",
+    "parameters only": "is not what the file holds. named_parameters() lists no buffers",
+    "children's modes": "needs eval()", "no more learning": "requires_grad", "all learns": "requires_grad",
+    "no return": "return it", "the state": "return it", "no eval": "needs eval()",
+    "printed": "without an error", "cached": "without an error", "new parameters": "changing the old ones",
+    "nothing loaded": "conv.weight, in torch.float32, is not what the file holds",
+}  # fmt: skip
 
 
-def load_data(net, file):
-    """As in the notebook: the parameters stay the same objects, the statistics are lost."""
-    state = torch.load(file)
-    for name, parameter in net.named_parameters():
-        parameter.data = state[name]
-    return net
-
-
-def load_assigned(net, file):
-    net.load_state_dict(torch.load(file), assign=True)
-    return net.eval()
-
-
-def load_leniently(net, file):
-    net.load_state_dict(torch.load(file), strict=False)
-    return net.eval()
-
-
-def load_in_training(net, file):
-    net.load_state_dict(torch.load(file))
-    return net
-
-
-def load_another(net, file):
-    return load_strictly(nn.Sequential(*net), file)
-
-
-def norms(net):
-    return [m for m in net.modules() if isinstance(m, NORMS)]
+# Exercise 3
 
 
 def freeze_by_hook(net):
@@ -82,74 +179,159 @@ def freeze_by_hook(net):
     return net
 
 
-def freeze_by_train(net):
-    for m in norms(net):
-        m.eval()
-        m.train = lambda mode=True, m=m: m
-    return net
+def freeze_at_the_root(net, always=None):
+    """Right with None: `train` of the net itself; a BN alone is its own root."""
+    layers, usual = norms(net), net.train
 
-
-def freeze_at_the_root(net):
     def train(mode=True):
-        type(net).train(net, mode)
-        for m in norms(net):
+        usual(mode if always is None else always)
+        for m in layers:
             m.training = False
         return net
 
     net.train = train
-    return net.train()
-
-
-def freeze_once(net):
-    for m in norms(net):
-        m.eval()
+    for m in layers:
+        m.training = False
     return net
 
 
-def freeze_parameters(net):
+def freeze_by_class(net):
     for m in norms(net):
-        m.requires_grad_(False)
+        m.__class__ = type(type(m).__name__, (type(m),), {"train": lambda self, mode=True: self})
+        m.training = False
     return net
 
 
-def freeze_momentum(net):
+def freeze_by_forward(net, slip=""):
+    """Right without a slip: batch norm with the running statistics, whatever the mode."""
+
+    def forward(X, m, old):
+        mean, var = old if slip == "captured" else (m.running_mean, m.running_var)
+        if slip == "counts on":
+            m.num_batches_tracked += 1
+        w, b = (m.weight.detach(), m.bias.detach()) if slip == "detached" else (m.weight, m.bias)
+        eps = 1e-5 if slip == "usual eps" else m.eps
+        if slip == "the net before detached":
+            X = X.detach()
+        if slip == "in float32":
+            return F.batch_norm(*(t.float() for t in (X, mean, var, w, b)), False, 0.0, eps).to(X)
+        with torch.set_grad_enabled(slip != "no gradient"):
+            return F.batch_norm(X, mean, var, w, b, False, 0.0, eps)
+
     for m in norms(net):
-        m.momentum = 0.0
+        m.forward = partial(forward, m=m, old=(m.running_mean.clone(), m.running_var.clone()))
     return net
 
 
-def freeze_tracking(net):
-    for m in norms(net):
-        m.track_running_stats = False
-    return net
+class Frozen(nn.Module):
+    def __init__(self, bn, copied):
+        super().__init__()
+        self.epsilon, self.weight, self.bias = bn.eps, bn.weight, bn.bias
+        if copied:
+            self.weight, self.bias = nn.Parameter(bn.weight.data.clone()), nn.Parameter(bn.bias.data.clone())
+        for name, buffer in bn.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, X):
+        mean, var, w, b = (t.view(1, -1, *[1] * (X.dim() - 2)) for t in [*self.buffers()][:2] + [*self.parameters()])
+        return w * (X - mean) / (var + self.epsilon).sqrt() + b
 
 
-def freeze_all(net):
-    net.eval()
-    net.train = lambda mode=True: net
-    return net
+def freeze_by_replacing(net, copied=False):
+    for name, m in net.named_children():
+        net.register_module(name, Frozen(m, copied)) if isinstance(m, NORMS) else freeze_by_replacing(m, copied)
+    return freeze_slip(net)
 
 
-def freeze_with_parameters(net):
-    for m in norms(net):
-        m.requires_grad_(False)
-    return freeze_by_train(net)
+UNFROZEN = {"put back", "momentum 0", "track_running_stats"}
 
 
-def freeze_the_top(net):
-    for m in net:
+def freeze_slip(net, slip=""):
+    """Right without a slip: `train` of each BN does nothing any more."""
+    kinds = {"1d": nn.BatchNorm1d, "2d": nn.BatchNorm2d, "without 3d": nn.BatchNorm1d | nn.BatchNorm2d}
+    found = [m for m in net.modules() if isinstance(m, kinds.get(slip, NORMS))]
+    depth = {"the net's own": 1, "two levels": 2}.get(slip, 9)
+    found = [m for path, m in net.named_modules() if m in found and path.count(".") < depth]
+    if slip == "all with statistics":
+        found = [m for m in net.modules() if hasattr(m, "running_mean")]
+    if slip == "in Sequential":
+        found = [c for m in net.modules() if isinstance(m, nn.Sequential) for c in m if isinstance(c, NORMS)]
+    if slip == "the container":
+        found += [m for m in net.modules() if isinstance(m, nn.Sequential) and any(c in found for c in m)]
+    for m in found:
+        if slip == "reset":
+            m.reset_running_stats()
+        if slip not in {"later", *UNFROZEN}:
+            m.eval()
+        if slip == "put back":  # after each batch, but the batch's own normalize
+            old = copy.deepcopy(m.state_dict())
+            m.register_forward_hook(lambda m, args, Y, old=old: m.load_state_dict(old) and None)
+        elif slip in UNFROZEN:
+            vars(m).update({"momentum": 0.0} if slip == "momentum 0" else {"track_running_stats": False})
+        elif slip != "eval once":
+            m.train = (lambda: net) if slip == "without mode" else lambda mode=True, m=m: type(m).train(m, False)
+        if slip in {"parameters, too", "the bias, too"}:
+            (m if slip == "parameters, too" else m.bias).requires_grad_(False)
+    if slip == "all learns":
+        net.requires_grad_(True)
+    if slip == "everything":
+        net.eval().train = lambda mode=True: net
+    if slip == "all while it computes":
+        net.register_forward_pre_hook(lambda net, args: net.eval() and None)
+    if slip in {"train called", "eval called", "modes of the root"}:
+        net.train({"train called": True, "eval called": False}.get(slip, net.training))
+    if slip == "copy":
+        return copy.deepcopy(net)
+    if slip == "reseeds":
+        torch.manual_seed(0)
+    if slip == "gradients off":
+        torch.set_grad_enabled(False)
+    if slip == "buffers renamed":
+        net.register_buffer("frozen", torch.tensor(True))
+    return None if slip == "no return" else net
+
+
+def freeze_everywhere(net, given=[], handles=[]):  # noqa: B006  for all calls
+    """As if a class had been changed; but the first BN that was not given undoes it, so that no other test sees it."""
+
+    def stay(m, args):
         if isinstance(m, NORMS):
             m.eval()
-            m.train = lambda mode=True, m=m: m
+            while handles and m not in given:
+                handles.pop().remove()
+
+    given += norms(net)
+    handles.append(nn.modules.module.register_module_forward_pre_hook(stay))
     return net
 
 
-def freeze_without_return(net):
-    freeze_by_train(net)
+FREEZE = {
+    "1d": "BatchNorm2d still moves", "2d": "BatchNorm1d still moves", "without 3d": "itself a BatchNorm3d",
+    "all with statistics": "wrong mode: InstanceNorm2d", "two levels": "BatchNorm1d still moves",
+    "the net's own": "BatchNorm1d still moves", "in Sequential": "BatchNorm2d still moves",
+    "the container": "wrong mode: Sequential (evaluation)", "reset": "at once, BatchNorm2d still moves",
+    "later": "at once, BatchNorm2d still moves", "eval once": "after net.train(), BatchNorm2d still moves",
+    "without mode": "takes 0 positional arguments", "parameters, too": "must go on learning",
+    "the bias, too": "requires_grad of bn.bias was True and is now False", "all learns": "conv.bias was False",
+    "train called": "at once, these layers are in the wrong mode", "eval called": "the wrong mode: NetWith",
+    "modes of the root": "at once, these layers are in the wrong mode: Dropout", "copy": "must return the net",
+    "reseeds": "generator", "gradients off": "gets no gradient", "buffers renamed": "keys",
+    "no return": "must return the net", "put back": "batch's own", "momentum 0": "still moves bn.num_batches_tracked",
+    "track_running_stats": "the batch's own are used", "everything": "Conv2d (evaluation)",
+    "all while it computes": "Conv2d (ev",
+}  # fmt: skip
+FORWARD = {
+    "captured": "after net.load_state_dict(...), in torch.float32, the output", "counts on": "num_batches_tracked",
+    "detached": "must go on learning", "usual eps": "the output of BatchNorm1d", "no gradient": "must go on learning",
+    "the net before detached": "conv.weight gets no gradient", "in float32": "in torch.float64, the output",
+}  # fmt: skip
+
+
+# Exercise 4
 
 
 class Layer(nn.Module):
-    """Right; the wrong ones below change one line each."""
+    """Right; the wrong ones below change one thing each."""
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         super().__init__()
@@ -175,9 +357,11 @@ class Layer(nn.Module):
     def for_storing(self, var, n):
         return var * n / (n - 1)
 
+    def factor(self):
+        return 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+
     def average(self, old, new):
-        m = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        return (1 - m) * old + m * new.detach()
+        return (1 - self.factor()) * old + self.factor() * new.detach()
 
     def check(self, n):
         if n == 1:
@@ -196,133 +380,218 @@ class Layer(nn.Module):
         return self.weight.view(like) * Y + self.bias.view(like)
 
 
-class Functional(Layer):
-    """Right in its numbers, by F.batch_norm."""
+class Welford(Layer):
+    """Right: by sums over a matrix of all values, the statistics moved in place."""
 
     def forward(self, X):
-        m = self.momentum
+        like = (1, -1, 1)[: X.dim()]
+        mean, var = self.running_mean, self.running_var
         if self.training:
-            self.num_batches_tracked += 1
-            m = 1 / self.num_batches_tracked.item() if m is None else m
-        return F.batch_norm(
-            X, self.running_mean, self.running_var, self.weight, self.bias, self.training, m or 0.0, self.eps
-        )
+            values = X.movedim(1, -1).reshape(-1, X.shape[1])
+            if len(values) < 2:
+                raise ValueError(f"Expected more than 1 value per channel, got {tuple(X.shape)}")
+            mean = values.sum(0) / len(values)
+            squares = ((values - mean) ** 2).sum(0)
+            var = squares / len(values)
+            self.num_batches_tracked.add_(1)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, float(self.factor()))
+                self.running_var.lerp_(squares / (len(values) - 1), float(self.factor()))
+        Y = (X - mean.reshape(like)) * torch.rsqrt(var + self.eps).reshape(like)
+        return torch.addcmul(self.bias.reshape(like), Y, self.weight.reshape(like))
 
 
-class UnbiasedNormalization(Layer):
-    def statistics(self, X, axes):
-        var, mean = torch.var_mean(X, axes)
-        return mean, var
+class Rows(Layer):
+    """Right: one case, to which the other is brought; n and momentum as tensors."""
 
-    def for_storing(self, var, n):
-        return var
-
-
-class BiasedRunning(Layer):
-    def for_storing(self, var, n):
-        return var
-
-
-class EpsOutside(Layer):
-    def normalized(self, X, mean, var):
-        return (X - mean) / (var.sqrt() + self.eps)
-
-
-class SquaresApart(Layer):
-    def statistics(self, X, axes):
-        mean = X.mean(axes)
-        return mean, X.square().mean(axes) - mean.square()
-
-
-class NoGradient(Layer):
-    def statistics(self, X, axes):
-        with torch.no_grad():
-            return super().statistics(X, axes)
-
-
-class KeepsGraph(Layer):
-    def average(self, old, new):
-        m = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        return (1 - m) * old + m * new
-
-
-class PlainAttributes(Layer):
-    def keep(self, name, tensor):
-        setattr(self, name, tensor)
-
-
-class StatisticsAsParameters(Layer):
-    def keep(self, name, tensor):
-        if name == "num_batches_tracked":
-            return super().keep(name, tensor)
-        return setattr(self, name, nn.Parameter(tensor, requires_grad=False))
-
-    def average(self, old, new):
-        return nn.Parameter(super().average(old, new), requires_grad=False)
-
-
-class BooksMomentum(Layer):
-    def average(self, old, new):
-        m = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        return m * old + (1 - m) * new.detach()
-
-
-class GradMode(Layer):
-    def mode(self):
-        return torch.is_grad_enabled()
-
-
-class NeverCounts(Layer):
-    def average(self, old, new):
-        self.num_batches_tracked.zero_()
-        m = 0.1 if self.momentum is None else self.momentum
-        return (1 - m) * old + m * new.detach()
-
-
-class NoneAsTenth(Layer):
-    def average(self, old, new):
-        m = 0.1 if self.momentum is None else self.momentum
-        return (1 - m) * old + m * new.detach()
-
-
-class InPlace(Layer):
-    def normalized(self, X, mean, var):
-        if X.requires_grad:
-            Y = super().normalized(X, mean, var)
-            X.data.copy_(Y.detach())
-            return Y
-        return super().normalized(X, mean, var)
-
-
-class AlwaysBatch(Layer):
     def forward(self, X):
-        training, self.training = self.training, True
-        try:
+        if X.dim() == 2:
             return super().forward(X)
-        finally:
-            self.training = training
+        N, C, L = X.shape
+        return super().forward(X.mT.reshape(-1, C)).reshape(N, L, C).mT
+
+    def for_storing(self, var, n):
+        n = torch.tensor(float(n))
+        return n / (n - 1) * var
 
 
-class TakesOneRow(Layer):
-    def check(self, n):
-        pass
+class ByTorch(Layer):
+    """Right in its numbers."""
+
+    function = "F.batch_norm"
+
+    def forward(self, X):
+        self.num_batches_tracked += self.training
+        statistics, scale = (self.running_mean, self.running_var), (self.weight, self.bias)
+        how = self.training, float(self.factor()), self.eps
+        if self.function == "native":
+            return torch.native_batch_norm(X, *scale, *statistics, *how)[0]
+        return F.batch_norm(X, *statistics, *scale, *how)
+
+
+class Heir(nn.BatchNorm1d):
+    """Right in its numbers."""
+
+    mode, check, statistics, normalized = Layer.mode, Layer.check, Layer.statistics, Layer.normalized
+    for_storing, factor, average, forward = Layer.for_storing, Layer.factor, Layer.average, Layer.forward
+
+
+class Slip(Layer):
+    """Right without a slip."""
+
+    slip = ""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        of = self.slip
+        momentum = {"default 0.9": 0.9 if momentum == 0.1 else momentum, "fixed": 0.1}.get(of, momentum)
+        eps = {"default 1e-6": 1e-6 if eps == 1e-5 else eps, "fixed eps": 1e-5}.get(of, eps)
+        if of == "seeds at the start":
+            torch.manual_seed(0)
+        if of == "order":
+            eps, momentum = (momentum, eps) if momentum == 0.3 else (eps, momentum)
+        super().__init__(3 if of == "3 channels" else num_features, eps, momentum)
+        self.count = 0
+
+    def factor(self):
+        if self.slip == "own count" and self.momentum is None:
+            return 1 / self.count
+        return super().factor()
+
+    def forward(self, X):
+        of, rows, flat = self.slip, X.numel() // X.shape[1], X.dim() == 2
+        self.count += self.training
+        if of == "refused in evaluation" or of == "a batch of one" and self.training and len(X) == 1:
+            self.check(rows if of == "refused in evaluation" else 1)
+        if of == "returned as it is" and rows == 1:
+            return X
+        if of == "F in evaluation" and not self.training:
+            return F.batch_norm(X, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        if of == "2-D alone" and not flat or of == "2-D in evaluation" and not flat and not self.training:
+            return self.weight * self.normalized(X, self.running_mean, self.running_var) + self.bias
+        if of == "view":
+            X.view(-1)
+        if of == "squeeze":
+            X = X.squeeze(-1)
+        if of == "detached in evaluation" and not self.training:
+            X = X.detach()
+        if of == "float32":
+            return super().forward(X).float()
+        if of == "float32 on the way":
+            return super().forward(X.float()).to(X)
+        if of == "reseeds":
+            torch.manual_seed(1)
+        if of == "turns requires_grad on":
+            X.requires_grad_(True)
+        if of == "no gradient in evaluation" and not self.training:
+            with torch.no_grad():
+                return super().forward(X)
+        if of == "weight.data":
+            self.weight.requires_grad = False
+        Y = super().forward(X)
+        self.weight.requires_grad = True
+        if of == "no count" and self.training:
+            self.num_batches_tracked -= 1
+        if of == "count in float":
+            self.num_batches_tracked = self.num_batches_tracked.float()
+        if of == "counts evaluation":
+            self.num_batches_tracked += not self.training
+        if of == "trains again":
+            self.train()
+        if of == "weights held small":
+            self.weight.data.clamp_(max=1)
+        if of == "in place":
+            X.data.copy_(Y.detach())
+        return (Y,) if of == "a tuple" else None if of == "nothing" else Y
+
+
+def slip(name):
+    return type("BatchNorm1dFromScratch", (Slip,), {"slip": name})
+
+
+def but(**methods):
+    """The right layer with other methods."""
+    return type("BatchNorm1dFromScratch", (Layer,), methods)
 
 
 def starting(name, value, channels=...):
     """Right in all but its start."""
 
-    class Started(Layer):
-        def __init__(self, num_features, eps=1e-5, momentum=0.1):
-            super().__init__(num_features, eps, momentum)
-            getattr(self, name).data[channels] = value
+    def start(self, *args, **kwargs):
+        Layer.__init__(self, *args, **kwargs)
+        getattr(self, name).data[channels] = value
 
-    return Started
+    return but(__init__=start)
 
 
-class RefusesOneRow(Layer):
-    def forward(self, X):
-        self.check(X.numel() // X.shape[1])
-        return super().forward(X)
+def refusing(fewer, error=ValueError):
+    def check(self, n):
+        if n < fewer:
+            raise error("too few")
+
+    return check
+
+
+def rescaled_once(self, X, mean, var):
+    """In evaluation, with the first statistics that it saw there."""
+    if not self.training:
+        var = vars(self).setdefault("kept", var.flatten()).view_as(var)
+    return (X - mean) / (var + self.eps).sqrt()
+
+
+LAYER = {
+    "default 0.9": "running_mean", "fixed": "running_mean", "default 1e-6": "the output", "fixed eps": "the output",
+    "order": "the output", "3 channels": "must have shape (5,)", "own count": "momentum=None",
+    "a batch of one": "(1, 3, 4)", "returned as it is": "raise a ValueError; your code raised nothing",
+    "F in evaluation": "without using", "2-D alone": "size of tensor", "2-D in evaluation": "size of tensor",
+    "view": "view", "squeeze": "must have shape (2, 3, 1)", "detached in evaluation": "the gradient of the input",
+    "float32": "dtype torch.float64", "float32 on the way": "float64 tensor", "reseeds": "generator",
+    "seeds at the start": "generator", "turns requires_grad on": "requires_grad of the input",
+    "no gradient in evaluation": "has no gradient", "weight.data": "the gradient of weight", "count in float": "int64",
+    "no count": "num_batches_tracked, which must grow by 1 with each batch in training, is not right",
+    "counts evaluation": "num_batches_tracked must stay as it is in a call after eval()", "nothing": "must be a tensor",
+    "in place": "the input is not as it was", "a tuple": "must be a tensor",
+    "refused in evaluation": "one row alone must do", "trains again": "changed the layer's mode",
+    "weights held small": "weight must stay as it is in a call after train()",
+}  # fmt: skip
+STARTS = {
+    "running_var from 0": ("running_var", 0, "running_var must be 1, as in PyTorch, but it starts"),
+    "running_var not set": ("running_var", math.nan, "running_var must be 1, as in PyTorch"),
+    "running_mean from 5": ("running_mean", 5, "running_mean must be 0, as in PyTorch, but it"),
+    "weight from 0": ("weight", 0, "weight must be 1, as in PyTorch, but it starts with 0"),
+    "bias from 1": ("bias", 1, "bias must be 0, as in PyTorch, but it starts with 1"),
+    "count from 1": ("num_batches_tracked", 1, "num_batches_tracked must be 0, as in PyTorch"),
+}
+METHODS = {
+    "unbiased normalization": (
+        {"statistics": lambda self, X, axes: torch.var_mean(X, axes)[::-1], "for_storing": lambda self, var, n: var},
+        "normalized with the unbiased variance"),
+    "biased running variance": ({"for_storing": lambda self, var, n: var}, "PyTorch stores the unbiased one"),
+    "eps outside the root": (
+        {"normalized": lambda self, X, mean, var: (X - mean) / (var.sqrt() + self.eps)}, "inside the square root"),
+    "E[x^2] - E[x]^2": (
+        {"statistics": lambda self, X, axes: (X.mean(axes), (X**2).mean(axes) - X.mean(axes) ** 2)}, "around 10,000"),
+    "statistics under no_grad": ({"statistics": torch.no_grad()(Layer.statistics)}, "the way through mean and"),
+    "the variance detached": (
+        {"statistics": lambda self, X, axes: (X.mean(axes), X.var(axes, correction=0).detach())},
+        "the gradient of the input after train()"),
+    "graph kept": (
+        {"average": lambda self, old, new: (1 - self.factor()) * old + self.factor() * new}, "keep the autograd graph"),
+    "plain attributes": ({"keep": lambda self, name, t: setattr(self, name, t)}, "plain attribute: register_buffer"),
+    "statistics as parameters": (
+        {"keep": lambda self, name, t: setattr(self, name, nn.Parameter(t, requires_grad=False))},
+        "weight and bias alone are parameters"),
+    "the book's momentum": (
+        {"average": lambda self, old, new: self.factor() * old + (1 - self.factor()) * new.detach()},
+        "the book's convention"),
+    "mode from is_grad_enabled": ({"mode": lambda self: torch.is_grad_enabled()}, "other mode's statistics"),
+    "always the batch": ({"mode": lambda self: True}, "the output after eval()"),
+    "None as 0.1": ({"factor": lambda self: 0.1 if self.momentum is None else self.momentum}, "momentum=None"),
+    "or": ({"factor": lambda self: self.momentum or 1 / self.num_batches_tracked}, "momentum=0.0"),
+    "cached": ({"normalized": rescaled_once}, "the output after eval()"),
+    "one row": ({"check": refusing(1)}, "raise a ValueError; your code raised nothing"),
+    "RuntimeError": ({"check": refusing(2, RuntimeError)}, "raise a ValueError; your code raised RuntimeError"),
+    "two rows": ({"check": refusing(3)}, "too few"),
+}  # fmt: skip
 
 
 ANSWERS = {
@@ -331,70 +600,61 @@ ANSWERS = {
             lambda batches, share: 1 - share ** (1 / batches),
             lambda batches, share: -math.expm1(math.log(share) / batches),
             lambda batches, share: 1 - torch.tensor(share, dtype=torch.float64) ** (1 / batches),
+            lambda batches, share: np.float32(1 - share ** (1 / batches)),
+            lambda batches, share: np.array(1 - np.exp(np.log(share) / batches)),
+            lambda batches, share: torch.tensor([1 - share ** (1 / batches)]),
+            lambda batches, share: Fraction(1 - share ** (1 / batches)),
+            by_halving,
         ],
-        wrong={
+        wrong={name: (answer, "expected") for name, answer in MOMENTA.items()}
+        | {
             "the book's convention": (lambda batches, share: share ** (1 / batches), "the book's convention"),
             "linear": (lambda batches, share: (1 - share) / batches, "not by an amount"),
             "for tiny momenta": (lambda batches, share: -math.log(share) / batches, "tiny momenta"),
+            "nothing": (lambda batches, share: None, "must be a number"),
+            "a pair": (lambda batches, share: (share, batches), "must be a number"),
             "a string": (lambda batches, share: "0.1", "must be a number"),
+            "seeds": (seeding, "generator"),
         },
     ),
     check_load: Answers(
-        right=[load_strictly, load_by_hand],
-        wrong={
-            "parameters only": (load_parameters, "1.running_mean was not loaded. named_parameters() lists no buffers"),
-            "the notebook's": (load_data, "1.running_mean was not loaded. named_parameters() lists no buffers"),
-            "new parameters": (load_assigned, "an optimizer would go on changing the old ones"),
-            "strict=False": (load_leniently, "without an error"),
-            "no eval": (load_in_training, "needs eval()"),
-            "nothing loaded": (lambda net, file: net.eval(), "0.weight was not loaded"),
-            "another net": (load_another, "must fill the given net and return it"),
-        },
+        right=[load_strictly, load_slip, load_with_open, load_with_keys, load_by_setattr],
+        wrong={name: (partial(load_slip, slip=name), words) for name, words in LOAD.items()},
     ),
     check_freeze_batch_norm: Answers(
-        right=[freeze_by_hook, freeze_by_train, freeze_at_the_root],
-        wrong={
-            "eval once": (freeze_once, "after net.train(), BatchNorm2d still moves"),
-            "requires_grad": (
-                freeze_parameters,
-                "its statistics; only evaluation mode",
+        right=[
+            freeze_by_hook,
+            freeze_slip,
+            freeze_at_the_root,
+            freeze_by_forward,
+            freeze_by_class,
+            freeze_by_replacing,
+        ],
+        wrong={name: (partial(freeze_slip, slip=name), words) for name, words in FREEZE.items()}
+        | {name: (partial(freeze_by_forward, slip=name), words) for name, words in FORWARD.items()}
+        | {
+            "train is always training": (
+                partial(freeze_at_the_root, always=True),
+                "after net.eval(), these layers are",
             ),
-            "momentum 0": (freeze_momentum, "the batch's own are used to normalize"),
-            "track_running_stats": (freeze_tracking, "the batch's own are used to normalize"),
-            "everything": (freeze_all, "dropout must be in training mode"),
-            "parameters, too": (freeze_with_parameters, "must go on learning"),
-            "the top level only": (freeze_the_top, "at once, BatchNorm1d still moves"),
-            "no return": (freeze_without_return, "must return the net"),
+            "copies": (partial(freeze_by_replacing, copied=True), "bn.weight is another object"),
+            "all of the process": (freeze_everywhere, "a BatchNorm1d of another net is frozen, too"),
         },
     ),
     check_batch_norm_1d: Answers(
-        right=[Layer, d2lnorm.BatchNorm1d],
-        wrong={
-            "by F.batch_norm": (Functional, "without using nn.BatchNorm1d or F.batch_norm"),
-            "torch's own": (nn.BatchNorm1d, "without using nn.BatchNorm1d or F.batch_norm"),
-            "unbiased normalization": (UnbiasedNormalization, "normalized with the unbiased variance"),
-            "biased running variance": (BiasedRunning, "PyTorch stores the unbiased one"),
-            "eps outside the root": (EpsOutside, "inside the square root"),
-            "E[x^2] - E[x]^2": (SquaresApart, "values around 10,000"),
-            "statistics under no_grad": (NoGradient, "misses the way through mean and variance"),
-            "graph kept": (KeepsGraph, "keep the autograd graph"),
-            "plain attributes": (PlainAttributes, "is a plain attribute: register_buffer"),
-            "statistics as parameters": (StatisticsAsParameters, "weight and bias alone are parameters"),
-            "the book's momentum": (BooksMomentum, "the book's convention"),
-            "mode from is_grad_enabled": (GradMode, "taken from torch.is_grad_enabled()"),
-            "no count": (NeverCounts, "must grow by 1"),
-            "None as 0.1": (NoneAsTenth, "with momentum=None"),
-            "in place": (InPlace, "changed in place"),
-            "always the batch": (AlwaysBatch, "the output after eval()"),
-            "one row": (TakesOneRow, "raise ValueError"),
-            "running_var from 0": (starting("running_var", 0), "running_var must be 1, as in PyTorch, but it starts"),
-            "running_var not set": (starting("running_var", math.nan), "running_var must be 1, as in PyTorch"),
-            "running_mean from 5": (starting("running_mean", 5), "running_mean must be 0, as in PyTorch, but it"),
+        right=[Layer, d2lnorm.BatchNorm1d, Welford, Slip, Rows, partial(Layer)],
+        wrong={name: (slip(name), words) for name, words in LAYER.items()}
+        | {name: (but(**methods), words) for name, (methods, words) in METHODS.items()}
+        | {name: (starting(*start), words) for name, (*start, words) in STARTS.items()}
+        | {
+            "by F.batch_norm": (ByTorch, "without using nn.BatchNorm1d or F.batch_norm"),
+            "by its other name": (
+                type("Native", (ByTorch,), {"function": "native"}),
+                "without using nn.BatchNorm1d or",
+            ),
+            "torch's own": (nn.BatchNorm1d, "without using nn.BatchNorm1d"),
+            "an heir": (Heir, "do not inherit from it"),
             "one channel": (starting("running_mean", 0.5, 2), "running_mean must be 0, as in PyTorch, but it starts"),
-            "weight from 0": (starting("weight", 0), "weight must be 1, as in PyTorch, but it starts with 0"),
-            "bias from 1": (starting("bias", 1), "bias must be 0, as in PyTorch, but it starts with 1"),
-            "count from 1": (starting("num_batches_tracked", 1), "num_batches_tracked must be 0, as in PyTorch"),
-            "one row in evaluation": (RefusesOneRow, "one row alone must do"),
             "instance norm": (nn.InstanceNorm1d, "the state_dict lacks"),
             "no state": (lambda *args, **kwargs: nn.BatchNorm1d(3, track_running_stats=False), "lacks running_mean"),
         },

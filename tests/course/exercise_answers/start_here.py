@@ -1,6 +1,8 @@
 """Answers to the exercises of notebook 00."""
 
+import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.start_here import check_class_means, check_standardize_channels
@@ -63,6 +65,81 @@ def means_float32(X, y, num_classes):
 
 def means_sorted_labels(X, y, num_classes):
     return torch.stack([part.mean(dim=0) for part in X.split(y.bincount(minlength=num_classes).tolist())])
+
+
+def each(reduce, numbers=range, after=lambda means: means):
+    """What `reduce` makes of the images of each class."""
+
+    def answer(X, y, num_classes):
+        return after(torch.stack([reduce(X[y == number]) for number in numbers(num_classes)]))
+
+    return answer
+
+
+def first(also, means=means_loop):
+    """Something else is done before the means are taken."""
+
+    def answer(X, y, num_classes):
+        also(X, y)
+        return means(X, y, num_classes)
+
+    return answer
+
+
+def mean(images):
+    return images.mean(dim=0)
+
+
+def means_numpy(X, y, num_classes):
+    X, y = X.numpy(), y.numpy()
+    return torch.from_numpy(np.stack([X[y == number].mean(axis=0) for number in range(num_classes)]))
+
+
+def means_split(X, y, num_classes):
+    return torch.cat([part.mean(0, keepdim=True) for part in X[y.argsort()].split(y.bincount().tolist())])
+
+
+def means_image_by_image(X, y, num_classes):
+    total, n = [0] * num_classes, [0] * num_classes
+    for image, label in zip(X, y.tolist(), strict=True):
+        total[label], n[label] = total[label] + image, n[label] + 1
+    return torch.stack([t / m for t, m in zip(total, n, strict=True)])
+
+
+def means_where(X, y, num_classes):
+    masks = [(y == number).view(-1, 1, 1, 1) for number in range(num_classes)]
+    return torch.stack([torch.where(mask, X, torch.nan).nanmean(dim=0) for mask in masks])
+
+
+def means_without_zeros(X, y, num_classes):
+    masked = [X * (y == number).view(-1, 1, 1, 1) for number in range(num_classes)]
+    return torch.stack([M.sum(dim=0) / (M != 0).sum(dim=0).clamp(min=1) for M in masked])
+
+
+def means_of_equal_classes(X, y, num_classes):
+    return means_sums(X, y, num_classes) / (len(X) / num_classes)
+
+
+def means_of_halves(X, y, num_classes):
+    halves = [*zip(X.chunk(2), y.chunk(2), strict=False)]
+    return torch.stack(
+        [mean(torch.stack([mean(a[b == k]) for a, b in halves if (b == k).any()])) for k in range(num_classes)]
+    )
+
+
+def means_float32_and_back(X, y, num_classes):
+    return means_loop(X.float(), y, num_classes).to(X.dtype)
+
+
+def means_halved(X, y, num_classes):
+    means = X.new_zeros(num_classes, *X.shape[1:])
+    for image, label in zip(X, y, strict=True):
+        means[label] = (means[label] + image) / 2
+    return means
+
+
+def means_as_seen(X, y, num_classes):
+    return torch.stack([X[y == number].mean(dim=0) for number in dict.fromkeys(y.tolist())])
 
 
 # Standardizing
@@ -175,10 +252,127 @@ def default_eps_too_large(X, eps=0.1):
     return right(X, eps)
 
 
+def changed(before=lambda X: X, after=lambda Y, X: Y, other=lambda eps: eps, also=lambda X: None):
+    """The right answer for another X or eps, or with its result changed, or with a side effect."""
+
+    def answer(X, eps=1e-5):
+        also(X)
+        return after(right(before(X), other(eps)), X)
+
+    return answer
+
+
+def scaled_by(scale, centre=lambda X: X.mean(dim=AXES, keepdim=True)):
+    """X without its mean, divided by something else."""
+    return lambda X, eps=1e-5: (X - centre(X)) / scale(X, eps)
+
+
+def deviation(X, eps=0.0):
+    return (X.var(dim=AXES, keepdim=True, correction=0) + eps).sqrt()
+
+
+def by_layer(**options):
+    return lambda X, eps=1e-5: nn.BatchNorm2d(X.shape[1], **{"eps": eps, "affine": False, "dtype": X.dtype} | options)(
+        X
+    )
+
+
+def by_vmap(X, eps=1e-5):
+    return torch.vmap(lambda x: (x - x.mean()) / (x.var(correction=0) + eps).sqrt(), in_dims=1, out_dims=1)(X)
+
+
+def by_channels_last(X, eps=1e-5):
+    X = X.permute(0, 2, 3, 1).clone()
+    X -= X.mean(dim=(0, 1, 2))
+    return (X * torch.rsqrt(X.square().mean(dim=(0, 1, 2)) + eps)).permute(0, 3, 1, 2)
+
+
+def in_float64(X, eps=1e-5):
+    return right(X.double(), eps).to(X.dtype)
+
+
+def in_place_if_float64(X, eps=1e-5):
+    Z = X.double()
+    Z -= Z.mean(dim=AXES, keepdim=True)
+    return (Z / deviation(Z, eps)).to(X.dtype)
+
+
+def in_place_and_back(X, eps=1e-5):
+    mean = X.mean(dim=AXES, keepdim=True)
+    with torch.no_grad():
+        X -= mean
+    Y = X / deviation(X, eps)
+    with torch.no_grad():
+        X += mean
+    return Y
+
+
+def as_rows(X, eps=1e-5):
+    rows = X.reshape(X.shape[1], -1)
+    return ((rows - rows.mean(1, True)) / (rows.var(1, correction=0, keepdim=True) + eps).sqrt()).reshape(X.shape)
+
+
+def in_a_loop(X, eps=1e-5):
+    Y = torch.empty_like(X)
+    for c in range(X.shape[1]):
+        Y[:, c] = (X[:, c] - X[:, c].mean()) / (X[:, c].var(correction=0) + eps).sqrt()
+    return Y
+
+
+def in_a_comprehension(X, eps=1e-5):
+    return torch.cat([right(x, eps) for x in X.split(1, dim=1)], dim=1)
+
+
+def over_the_images(X, eps=1e-5):
+    mean = sum(x.mean((1, 2), keepdim=True) for x in X) / len(X)
+    return (X - mean) / (sum(((x - mean) ** 2).mean((1, 2), keepdim=True) for x in X) / len(X) + eps).sqrt()
+
+
 ANSWERS = {
     check_class_means: Answers(
-        right=[means_loop, means_matmul, means_index_add],
+        right=[
+            means_loop,
+            means_matmul,
+            means_index_add,
+            means_numpy,
+            means_split,
+            means_image_by_image,
+            means_where,
+            lambda X, y, num_classes: means_loop(X.double(), y, num_classes).to(X.dtype),
+            lambda X, y, num_classes: torch.stack([mean(X[y == number]) for number in y.unique()]),
+        ],
         wrong={
+            "ten classes": (each(mean, lambda n: range(10)), "but has (10, 2, 3, 4)"),
+            "from one": (each(mean, lambda n: range(1, n + 1)), "are not finite"),
+            "the last forgotten": (each(mean, lambda n: range(n - 1)), "but has (2, 2, 3, 4)"),
+            "channels averaged": (each(lambda images: images.mean((0, 1))), "but has (3, 3, 4)"),
+            "no axis of channels": (each(lambda images: mean(images).squeeze(0)), "shape (3, 1, 3, 4)"),
+            "an axis too many": (each(lambda images: images.mean(0, keepdim=True)), "but has (3, 1, 2, 3, 4)"),
+            "squeezed": (each(lambda images: mean(images.squeeze())), "your code stopped"),
+            "only twenty": (each(lambda images: mean(images[:20])), "for 300 images"),
+            "by n - 1": (each(lambda images: images.sum(0) / max(len(images) - 1, 1)), "is not right: at index"),
+            "whole numbers": (each(lambda images: mean(images.long().float())), "is not right: at index"),
+            "clipped": (each(lambda images: mean(images.clamp(0, 1))), "is not right: at index"),
+            "bfloat16": (each(lambda images: mean(images.bfloat16()).to(images.dtype)), "is not right: at index"),
+            "rounded": (each(mean, after=lambda means: means.round(decimals=6)), "to a few digits only"),
+            "turned round": (each(mean, after=lambda means: means.mT), "but has (3, 2, 4, 3)"),
+            "a list": (each(mean, after=list), "must be a tensor, but is a list"),
+            "numpy": (each(mean, after=lambda means: means.numpy()), "must be a tensor, but is a ndarray"),
+            "28 by 28": (each(mean, after=lambda means: means.reshape(-1, 1, 28, 28)), "your code stopped"),
+            "in float64": (each(lambda images: mean(images.double())), "must have dtype torch.float32"),
+            "in float32 and back": (means_float32_and_back, "to a few digits only"),
+            "pixels of 0 not counted": (means_without_zeros, "pixels that are 0"),
+            "equal classes": (means_of_equal_classes, "these differ in size"),
+            "means of halves": (means_of_halves, "for 300 images"),
+            "halved": (means_halved, "is not right: at index"),
+            "as seen": (means_as_seen, "is not right: at index"),
+            "labels sorted": (
+                lambda X, y, num_classes: means_loop(X, y.sort().values, num_classes),
+                "the labels are in no order",
+            ),
+            "labels changed": (first(lambda X, y: y.zero_(), means_without_labels), "X or y is changed"),
+            "seeded with 0": (first(lambda X, y: torch.manual_seed(0)), "global generator"),
+            "X asks for gradients": (first(lambda X, y: X.requires_grad_()), "requires_grad of X"),
             "in place": (means_in_place, "X or y is changed"),
             "sums": (means_sums, "not divided by their number"),
             "divided by all": (means_of_all_images, "divided by the number of all images"),
@@ -191,8 +385,69 @@ ANSWERS = {
         },
     ),
     check_standardize_channels: Answers(
-        right=[right, by_batch_norm, by_reshaping],
+        right=[
+            right,
+            by_batch_norm,
+            by_reshaping,
+            by_layer(),
+            by_layer(track_running_stats=False),
+            by_vmap,
+            by_channels_last,
+            in_float64,
+            scaled_by(deviation),
+        ],
         wrong={
+            "seeded with 0": (changed(also=lambda X: torch.manual_seed(0)), "global generator"),
+            "X asks for gradients": (changed(also=lambda X: X.requires_grad_()), "requires_grad of X"),
+            "noise": (changed(lambda X: X + 1e-12 * torch.randn_like(X)), "global generator"),
+            "a new leaf": (changed(lambda X: X.clone().detach().requires_grad_()), "hangs on a new tensor"),
+            "in float32": (changed(lambda X: X.float()), "must have dtype torch.float64"),
+            "in float32 and back": (changed(lambda X: X.float(), lambda Y, X: Y.to(X.dtype)), "to a few digits only"),
+            "always float64": (changed(lambda X: X.double()), "must have dtype torch.float32"),
+            "with its mean": (changed(after=lambda Y, X: (Y, X.mean(AXES))), "must be a tensor, but is a tuple"),
+            "eps fixed": (changed(other=lambda eps: 1e-5), "here eps = 0.5"),
+            "eps squared": (changed(other=lambda eps: eps**2), "is not right: at index"),
+            "eps at least": (scaled_by(lambda X, eps: deviation(X).clamp(min=eps**0.5)), "here eps = 0.5"),
+            "eps for 0 alone": (
+                scaled_by(lambda X, eps: torch.where(deviation(X) == 0, eps, deviation(X))),
+                "here eps = 0.5",
+            ),
+            "square of X": (
+                scaled_by(lambda X, eps: (X.square().mean(AXES, keepdim=True) + eps).sqrt()),
+                "is not right: at index",
+            ),
+            "the images' variances": (
+                scaled_by(lambda X, eps: (X.var((2, 3), correction=0, keepdim=True).mean(0) + eps).sqrt()),
+                "is not right: at index",
+            ),
+            "not centred": (scaled_by(deviation, lambda X: 0), "is not right: at index"),
+            "the smallest": (scaled_by(deviation, lambda X: X.amin(AXES, True)), "is not right: at index"),
+            "three channels": (
+                lambda X, eps=1e-5: (X - X.mean(AXES).view(1, 3, 1, 1)) / deviation(X, eps),
+                "your code stopped",
+            ),
+            "channels on axis 0": (
+                lambda X, eps=1e-5: (X - X.mean(AXES).view(-1, 1, 1, 1)) / deviation(X, eps),
+                "is not right: at index",
+            ),
+            "the variance detached": (
+                scaled_by(lambda X, eps: deviation(X.detach(), eps)),
+                "the gradient is not right",
+            ),
+            "by numpy": (lambda X, eps=1e-5: torch.from_numpy(right(X.detach(), eps).numpy()), "the gradient is lost"),
+            "the layer's eps": (by_layer(eps=1e-5), "here eps = 0.5"),
+            "a layer in float32": (by_layer(dtype=torch.float32), "your code stopped"),
+            "a layer, evaluating": (
+                lambda X, eps=1e-5: nn.BatchNorm2d(X.shape[1], eps=eps, dtype=X.dtype).eval()(X),
+                "is not right: at index",
+            ),
+            "in place in float64": (in_place_if_float64, "X is changed by the call"),
+            "in place and back": (in_place_and_back, "X is changed by the call"),
+            "as rows": (as_rows, "each image has its own statistics"),
+            "in a loop": (in_a_loop, "it loops"),
+            "in a comprehension": (in_a_comprehension, "it loops"),
+            "over the images": (over_the_images, "it loops"),
+            "over axis 1": (over(1), "is not right: at index"),
             "as shipped": (as_shipped, "X is changed by the call"),
             "two bugs": (two_bugs, "broadcast along the width"),
             "no keepdim": (no_keepdim, "broadcast along the width"),
@@ -206,7 +461,7 @@ ANSWERS = {
             "only in place": (only_in_place, "X is changed by the call"),
             "unbiased": (unbiased, "divided by n - 1"),
             "eps outside": (eps_outside, "eps was added to the root"),
-            "eps forgotten": (eps_forgotten, "eps was left out"),
+            "eps forgotten": (eps_forgotten, "eps was left out, or not used as it was given"),
             "root forgotten": (root_forgotten, "take its root"),
             "batch axis forgotten": (batch_axis_forgotten, "average over the batch axis 0"),
             "one for all": (one_for_all, "all channels share one mean"),

@@ -1,7 +1,10 @@
 """Answers to the exercises of "Why normalize?"."""
 
 import copy
+import itertools
 import math
+from collections import namedtuple
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -30,15 +33,117 @@ def dead_share_in_place(X):
     return (X.relu_().transpose(0, 1).flatten(1).sum(1) == 0).float().mean().item()
 
 
-def dead_share_over_the_batch(X):
-    return (X <= 0).all(0).float().mean().item()
+def of_rows(reduce):
+    """The share of channels of whose values `reduce` says true."""
+    return lambda X: reduce(X.transpose(0, 1).flatten(1)).double().mean().item()
 
 
-def dead_share_of_means(X):
-    return (X.transpose(0, 1).flatten(1).mean(1) <= 0).float().mean().item()
+def of_input(reduce):
+    """The share of what `reduce` says is dead."""
+    return lambda X: reduce(X).double().mean().item()
+
+
+def all_rows_dead(X):
+    return X.transpose(0, 1).flatten(1).amax(1) <= 0
+
+
+def dead_share_by_numpy(X):
+    rows = np.moveaxis(X.numpy(), 1, 0).reshape(X.shape[1], -1)
+    return np.mean((rows <= 0).all(axis=1), dtype=np.float32)
+
+
+def dead_share_by_gradients(X):
+    X = X.clone().requires_grad_()
+    torch.relu(X).sum().backward()
+    return dead_share(X.grad)
+
+
+def dead_share_leaving_a_gradient(X):
+    torch.relu(X.requires_grad_()).sum().backward()
+    return dead_share(X.grad)
+
+
+def first(also, answer):
+    """Something else is done before the answer is computed."""
+
+    def both(*given):
+        also(*given)
+        return answer(*given)
+
+    return both
+
+
+def seed_0(*given):
+    torch.manual_seed(0)
 
 
 # --- chain_gradients
+
+
+def chain_by_recursion(x, weights):
+    if not weights:
+        return []
+    h = 1 / (1 + math.exp(-weights[0] * x))
+    rest = chain_by_recursion(h, weights[1:])
+    return [h * (1 - h) * (weights[1] * rest[0] if rest else 1), *rest]
+
+
+def chain_accumulated(x, weights):
+    h = [*itertools.accumulate(weights, lambda h, w: 1 / (1 + np.exp(-w * h)), initial=x)][1:]
+    factors = [v * (1 - v) * w for v, w in zip(h[::-1], [1, *weights[:0:-1]], strict=True)]
+    return [*itertools.accumulate(factors, lambda a, b: a * b)][::-1]
+
+
+def chain_by_differences(x, weights, d=1e-5, central=1):
+    def rest(a, weights):
+        for w in weights:
+            a = w / (1 + math.exp(-a))
+        return 1 / (1 + math.exp(-a))
+
+    gradients, h = [], x
+    for k, w in enumerate(weights):
+        up, down = rest(w * h + d, weights[k + 1 :]), rest(w * h - central * d, weights[k + 1 :])
+        gradients.append((up - down) / (d + central * d))
+        h = 1 / (1 + math.exp(-w * h))
+    return gradients
+
+
+def chain_each_anew(x, weights):
+    return [chain(x, weights)[k] for k in range(len(weights))]
+
+
+def chain_of_slopes(slope):
+    """With another slope of the sigmoid, from its input a and its output h."""
+
+    def answer(x, weights):
+        slopes, h = [], x
+        for w in weights:
+            a, h = w * h, 1 / (1 + math.exp(-w * h))
+            slopes.append(slope(a, h))
+        factors = [s * w for s, w in zip(slopes[::-1], [1, *weights[:0:-1]], strict=True)]
+        return [*itertools.accumulate(factors, lambda a, b: a * b)][::-1]
+
+    return answer
+
+
+def chain_by_division(x, weights):
+    slopes = slopes_alone(x, weights)
+    gradients = [math.prod(slopes) * math.prod(weights[1:])]
+    for slope, w in zip(slopes, weights[1:], strict=False):
+        gradients.append(gradients[-1] / (slope * w))
+    return gradients
+
+
+def chain_with_default(x, weights, slopes=[]):  # noqa: B006  the slip itself
+    slopes += slopes_alone(x, weights)
+    gradients = [slopes[-1]]
+    for k in range(len(weights) - 2, -1, -1):
+        gradients.insert(0, gradients[0] * weights[k + 1] * slopes[k])
+    return gradients
+
+
+def chain_remembered(x, weights, known={}):  # noqa: B006  the slip itself
+    return known.setdefault(len(weights), chain(x, weights))
 
 
 def chain_gradients(x, weights):
@@ -103,7 +208,7 @@ def output_statistics(net, X):
             handles.append(m.register_forward_hook(note))
     try:
         with torch.no_grad():
-            net(X)
+            net(X.clone())
     finally:
         for handle in handles:
             handle.remove()
@@ -112,31 +217,28 @@ def output_statistics(net, X):
 
 
 def statistics_with(
-    *, copied=True, leaves=True, correction=0, side="output", late=False, mode=None, items=True, root=True, removed=True
+    *, copied=True, leaves=True, pair=None, side="output", late=False, mode=None, removed=True, clone=True
 ):
+    pair = pair or (lambda x: (x.mean().item(), x.std(correction=0).item()))
+
     def answer(net, X):
         probe = copy.deepcopy(net) if copied else net
         if mode is not None:
             probe.train(mode)
         found, handles = {}, []
-
-        def numbers(x):
-            pair = x.mean(), (x.std(correction=correction) if root else x.var(correction=correction))
-            return tuple(t.item() for t in pair) if items else pair
-
         for name, m in probe.named_modules():
             if not leaves or not list(m.children()):
 
                 def note(m, inputs, output, name=name):
                     x = output if side == "output" else inputs[0]
-                    found[name] = x if late else numbers(x)
+                    found[name] = x if late else pair(x)
 
                 handles.append(m.register_forward_hook(note))
-        probe(X.clone())
+        probe(X.clone() if clone else X)
         if removed:
             for handle in handles:
                 handle.remove()
-        return {name: numbers(x) for name, x in found.items()} if late else found
+        return {name: pair(x) for name, x in found.items()} if late else found
 
     return answer
 
@@ -146,18 +248,62 @@ def statistics_in_lists(net, X):
     return {name: list(pair) for name, pair in reversed(output_statistics(net, X).items())}
 
 
-def statistics_by_unit(net, X, mean=True):
-    probe, found = copy.deepcopy(net), {}
+def statistics_by_unit(mean):
+    return statistics_with(pair=lambda x: tuple(mean(t) for t in (x.mean(0), x.std(0, correction=0))))
+
+
+def on_the_net(before=lambda net: None, after=lambda net: None):
+    """With hooks on the net itself, and something done to it."""
+
+    def answer(net, X):
+        before(net)
+        state = copy.deepcopy(net.state_dict())
+        found = statistics_with(copied=False)(net, X)
+        net.load_state_dict(state)
+        after(net)
+        return found
+
+    return answer
+
+
+def each_layer(**attributes):
+    """Set attributes of the layers that have them."""
+    return lambda net: [setattr(m, k, v) for m in net.modules() for k, v in attributes.items() if hasattr(m, k)]
+
+
+def renamed(name=lambda key: key, pair=lambda p: p, keep=lambda m: True):
+    def answer(net, X):
+        layers = dict(net.named_modules())
+        found = statistics_with()(net, X)
+        return {name(key): pair(p) for key, p in found.items() if keep(layers[key])}
+
+    return answer
+
+
+def statistics_in_sequence(net, X):
+    found, X = {}, X.clone()
+    with torch.no_grad():
+        for name, m in copy.deepcopy(net).named_modules():
+            if not list(m.children()):
+                X = m(X)
+                found[name] = X.mean().item(), X.std(correction=0).item()
+    return found
+
+
+def statistics_with_forward(net, X, probe=copy.deepcopy):
+    """With a `forward` of its own for each layer."""
+    found, probe = {}, probe(net)
     for name, m in probe.named_modules():
         if not list(m.children()):
 
-            def note(m, inputs, output, name=name):
-                x = output.detach()
-                units = x.mean(0), x.std(0, correction=0)
-                found[name] = tuple(t.mean().item() for t in units) if mean else units
+            def forward(x, old=m.forward, name=name):
+                x = old(x)
+                found[name] = namedtuple("Pair", "mean std")(float(x.mean()), float(x.std(correction=0)))
+                return x
 
-            m.register_forward_hook(note)
-    probe(X)
+            m.forward = forward
+    with torch.no_grad():
+        probe(X.clone())
     return found
 
 
@@ -165,12 +311,12 @@ def statistics_by_unit(net, X, mean=True):
 
 
 def calibrate(net, X):
-    """With nn.BatchNorm1d's statistics, in float64."""
+    """With nn.BatchNorm1d's statistics."""
     x = X.detach()
     with torch.no_grad():
         for layer in net:
             if isinstance(layer, nn.Linear):
-                bn = nn.BatchNorm1d(layer.out_features, momentum=1.0)
+                bn = nn.BatchNorm1d(layer.out_features, momentum=1.0, dtype=x.dtype)
                 bn(layer(x))
                 n = len(x)
                 mean, std = bn.running_mean, (bn.running_var * (n - 1) / n).sqrt()
@@ -208,34 +354,160 @@ def calibrate_the_input(net, X):
     X.sub_(X.mean(0)).div_(X.std(0, correction=0))
 
 
+def deviation(a):
+    return a.std(0, correction=0)
+
+
+def calibrate_layers(choose=lambda net: range(len(net)), std=deviation, walk=list):
+    """Some of the layers, with another deviation."""
+
+    def answer(net, X):
+        with torch.no_grad():
+            for i, layer in enumerate(walk(net)):
+                if isinstance(layer, nn.Linear) and i in choose(net):
+                    mean, s = layer(X).mean(0), std(layer(X))
+                    layer.weight /= s.unsqueeze(1)
+                    layer.bias.sub_(mean).div_(s)
+                X = layer(X)
+
+    return answer
+
+
+def then(change, answer=calibrate):
+    """Something else is done to the net afterwards."""
+
+    def both(net, X):
+        answer(net, X)
+        change(net)
+
+    return both
+
+
+def calibrate_by_hooks(net, X):
+    def note(layer, inputs, out):
+        std, mean = torch.std_mean(out, 0, correction=0)
+        layer.weight /= std[:, None]
+        layer.bias.copy_((layer.bias - mean) / std)
+        return (out - mean) / std
+
+    handles = [m.register_forward_hook(note) for m in net.modules() if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        net(X)
+    for handle in handles:
+        handle.remove()
+
+
+def calibrate_by_numpy(net, X):
+    with torch.inference_mode():
+        for layer in net:
+            if hasattr(layer, "in_features"):
+                Z, W, b = layer(X).numpy(), layer.weight.numpy(), layer.bias.numpy()
+                W /= Z.std(0)[:, None]
+                b[:] = (b - Z.mean(0)) / Z.std(0)
+            X = layer(X)
+
+
+def calibrate_with_sigmoids(net, X):
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                calibrate(nn.Sequential(layer), X)
+                X = torch.sigmoid(layer(X))
+
+
+def calibrate_with_graph(net, X):
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            layer.weight /= layer(X).std(0, correction=0)[:, None]
+        X = layer(X)
+
+
+def insert_norms(net, X):
+    for i, layer in enumerate(net):
+        if isinstance(layer, nn.Linear):
+            net[i] = nn.Sequential(layer, nn.BatchNorm1d(layer.out_features, affine=False))
+
+
+def new_orthogonal_weights(net, X):
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            layer.weight.data = torch.linalg.qr(layer.weight.data.T)[0].T.contiguous()[: layer.out_features]
+    calibrate(net, X)
+
+
 ANSWERS = {
     check_dead_share: Answers(
-        right=[dead_share, dead_share_by_relu],
+        right=[
+            dead_share,
+            dead_share_by_relu,
+            dead_share_by_numpy,
+            dead_share_by_gradients,
+            lambda X: Fraction(int(all_rows_dead(X).sum()), X.shape[1]),
+            lambda X: 1 - (X > 0).any(0).view(X.shape[1], -1).any(1).sum() / X.shape[1],
+        ],
         wrong={
-            "values counted": (lambda X: (X <= 0).float().mean().item(), "counts values"),
-            "zeros alive": (
-                lambda X: (X < 0).transpose(0, 1).flatten(1).all(1).float().mean().item(),
-                "at exactly 0",
-            ),
-            "one is enough": (
-                lambda X: (X <= 0).transpose(0, 1).flatten(1).any(1).float().mean().item(),
-                "one is not enough",
-            ),
-            "the mean": (dead_share_of_means, "even if its mean is negative"),
-            "pixels forgotten": (dead_share_over_the_batch, "one positive pixel"),
-            "each image for itself": (
-                lambda X: (
-                    (X <= 0).reshape(*X.shape[:2], -1).all(2).float().mean().item() if X.dim() == 4 else dead_share(X)
-                ),
+            "zeros alone": (of_rows(lambda v: (v == 0).all(1)), "expected 0.3158, got 0.0000"),
+            "almost 0": (of_rows(lambda v: v.amax(1) < 1e-6), "however small it is"),
+            "close to 0": (of_rows(lambda v: torch.isclose(v.amax(1).relu(), v.new_zeros(()))), "however small it is"),
+            "in float32": (of_rows(lambda v: v.float().amax(1) <= 0), "however small it is"),
+            "the sum": (of_rows(lambda v: v.sum(1) <= 0), "even if its mean is negative"),
+            "values counted": (of_input(lambda X: X <= 0), "counts values"),
+            "zeros alive": (of_rows(lambda v: v.amax(1) < 0), "at exactly 0"),
+            "one is enough": (of_rows(lambda v: v.amin(1) <= 0), "one is not enough"),
+            "the mean": (of_rows(lambda v: v.mean(1) <= 0), "even if its mean is negative"),
+            "pixels forgotten": (of_input(lambda X: X.amax(0) <= 0), "one positive pixel"),
+            "each image": (
+                of_input(lambda X: X.flatten(2).amax(2) <= 0 if X.dim() > 2 else all_rows_dead(X)),
                 "all images together",
             ),
+            "only images": (of_input(lambda X: X.amax((0, 2, 3)) <= 0), "your code stopped"),
+            "axis 1": (of_input(lambda X: X.amax(1) <= 0), "is not right: expected"),
+            "other rows": (of_input(lambda X: X.reshape(X.shape[1], -1).amax(1) <= 0), "is not right: expected"),
+            "no width": (of_input(lambda X: X.amax((0, 2) if X.dim() > 2 else 0) <= 0), "(N, C, H, W)"),
+            "counted": (lambda X: all_rows_dead(X).sum().item(), "is not right: expected"),
+            "percent": (lambda X: 100 * dead_share(X), "is not right: expected"),
+            "of the images": (lambda X: all_rows_dead(X).sum().item() / len(X), "is not right: expected"),
+            "whole": (lambda X: all_rows_dead(X).sum().item() // X.shape[1], "is not right: expected"),
+            "rounded": (lambda X: round(dead_share(X), 2), "is not right: expected"),
+            "which": (all_rows_dead, "must be a number"),
+            "a text": (lambda X: f"{dead_share(X):.2f}", "must be a number"),
+            "none if none": (lambda X: dead_share(X) or None, "must be a number, but is None"),
+            "a gradient left": (dead_share_leaving_a_gradient, "gradient of X is not as it was"),
+            "seeded": (first(seed_0, dead_share), "global generator"),
             "the living": (lambda X: 1 - dead_share(X), "living channels"),
-            "in place": (dead_share_in_place, "changed in place"),
+            "in place": (dead_share_in_place, "X is not as it was"),
         },
     ),
     check_chain_gradients: Answers(
-        right=[chain, lambda x, w: tuple(map(np.float64, chain(x, w)))],
+        right=[
+            chain,
+            lambda x, w: tuple(map(np.float64, chain(x, w))),
+            chain_by_recursion,
+            chain_accumulated,
+            chain_of_slopes(lambda a, h: math.exp(-a) * h**2),
+        ],
         wrong={
+            "differences": (chain_by_differences, "to a few digits only"),
+            "differences to one side": (lambda x, w: chain_by_differences(x, w, 1e-6, 0), "to a few digits only"),
+            "rounded": (lambda x, w: [round(g, 6) for g in chain(x, w)], "to a few digits only"),
+            "in float32": (lambda x, w: [float(np.float32(g)) for g in chain(x, w)], "to a few digits only"),
+            "each anew": (chain_each_anew, "use each weight once"),
+            "by division": (chain_by_division, "ZeroDivisionError"),
+            "slopes of another call": (chain_with_default, "another chain of four"),
+            "remembered": (chain_remembered, "another chain of four"),
+            "slopes of tanh": (chain_of_slopes(lambda a, h: 1 - h**2), "is not right: at index"),
+            "slopes of the input": (chain_of_slopes(lambda a, h: a * (1 - a)), "is not right: at index"),
+            "positive weights": (lambda x, w: chain(x, [abs(v) for v in w]), "is not right: at index"),
+            "by w": (
+                lambda x, w: [g * h for g, h in zip(chain(x, w), [x, 0.7, 0.2, 0.6], strict=False)],
+                "is not right: at index",
+            ),
+            "weights popped": (lambda x, w: [chain(x, w), w.pop()][0], "the length of weights"),
+            "weights turned round": (lambda x, w: [chain(x, w), w.reverse()][0], "of weights is not as it was"),
+            "seeded": (first(seed_0, chain), "generator"),
+            "a generator": (lambda x, w: (g for g in chain(x, w)), "not a generator"),
+            "a dictionary": (lambda x, w: dict(enumerate(chain(x, w))), "return a list of 4 numbers, not"),
+            "a tensor": (lambda x, w: torch.tensor(chain(x, w)), "plain Python, no autograd"),
             "by autograd": (chain_gradients, "plain Python, no autograd"),
             "hooks and tensors": (lambda x, w: torch.tensor(chain(x, w)).tolist(), "plain Python, no autograd"),
             "slopes alone": (slopes_alone, "own slopes"),
@@ -246,39 +518,118 @@ ANSWERS = {
             "last slope": (lambda x, w: chain(x, w, last=False), "slope of the last sigmoid"),
             "by h": (lambda x, w: chain(x, w, own_slope=False), "derivatives by h_k"),
             "by h_(k-1)": (lambda x, w: [g * v for g, v in zip(chain(x, w), w, strict=True)], "one weight too many"),
-            "a number": (lambda x, w: chain(x, w)[0], "return such a list"),
-            "with the input's": (lambda x, w: [w[0] * chain(x, w)[0], *chain(x, w)], "return such a list"),
+            "a number": (lambda x, w: chain(x, w)[0], "return a list of 4 numbers"),
+            "with the input's": (lambda x, w: [w[0] * chain(x, w)[0], *chain(x, w)], "not a list of 5"),
         },
     ),
     check_output_statistics: Answers(
-        right=[output_statistics, statistics_with(), statistics_in_lists],
+        right=[
+            output_statistics,
+            statistics_with(),
+            statistics_in_lists,
+            statistics_with_forward,
+            statistics_with(pair=lambda x: (np.mean(x.detach().numpy()), np.std(x.detach().numpy()))),
+            lambda net, X: [each_layer(inplace=False)(probe := copy.deepcopy(net)), statistics_with()(probe, X)][1],
+        ],
         wrong={
+            "inplace off": (on_the_net(each_layer(inplace=False)), "`inplace` of layer"),
+            "momentum 0": (on_the_net(each_layer(momentum=0.0)), "`momentum` of layer"),
+            "statistics not tracked": (on_the_net(each_layer(track_running_stats=False)), "`track_running_stats` of"),
+            "all training": (on_the_net(after=lambda net: net.train()), "the mode of layer"),
+            "the net's mode alone": (on_the_net(after=lambda net: net.train(net.training)), "the mode of layer"),
+            "statistics reset": (on_the_net(after=lambda net: net[1][0].reset_running_stats()), "running_mean of"),
+            "all trainable": (on_the_net(after=lambda net: net.requires_grad_(True)), "requires_grad of 0.bias"),
+            "no gradients": (on_the_net(after=lambda net: net.zero_grad()), "the gradient of 2.weight"),
+            "no hooks": (
+                on_the_net(after=lambda net: [m._forward_hooks.clear() for m in net.modules()]),
+                "the number of hooks",
+            ),
+            "seeded": (first(seed_0, statistics_with()), "generator"),
+            "gradients off": (first(lambda *_: torch.set_grad_enabled(False), statistics_with()), "gradient mode"),
+            "a forward left": (
+                on_the_net(after=lambda net: setattr(net, "forward", net.forward)),
+                "its forward was set",
+            ),
+            "X written": (statistics_with(clone=False), "X for a net of one layer in place"),
+            "X standardized": (lambda net, X: statistics_with()(net, X.sub_(X.mean())), "X for a net"),
+            "in training mode": (statistics_with(mode=True), "training mode's numbers"),
+            "in float32": (
+                lambda net, X: statistics_with()(copy.deepcopy(net).float(), X.float()),
+                "to a few digits only",
+            ),
+            "in sequence": (statistics_in_sequence, "your code stopped"),
+            "linear layers": (renamed(keep=lambda m: isinstance(m, nn.Linear)), "the keys must be"),
+            "layers with parameters": (renamed(keep=lambda m: [*m.parameters()]), "the keys must be"),
+            "no root": (
+                lambda net, X: {k: p for k, p in statistics_with()(net, X).items() if k},
+                "of one layer the keys",
+            ),
+            "last parts": (renamed(lambda key: key.split(".")[-1]), "the keys must be"),
+            "other names": (renamed(lambda key: f"net.{key}"), "the keys must be"),
+            "turned round": (renamed(pair=lambda p: p[::-1]), "is not right: at index"),
+            "rounded": (renamed(pair=lambda p: tuple(round(t, 3) for t in p)), "is not right: at index"),
+            "a list": (lambda net, X: [*statistics_with()(net, X).items()], "return a dictionary"),
             "hooks left": (statistics_with(copied=False, removed=False), "the number of hooks"),
-            "evaluation mode": (statistics_with(copied=False, mode=False), "the mode of net"),
+            "evaluation mode": (statistics_with(copied=False, mode=False), "the mode of a net"),
             "a copy in evaluation mode": (statistics_with(mode=False), "evaluation mode's numbers"),
-            "each unit's": (lambda net, X: statistics_by_unit(net, X, mean=False), "one number each"),
-            "the units' mean": (statistics_by_unit, "take all values at once"),
-            "running statistics": (statistics_with(copied=False), "running_mean of net"),
+            "each unit's": (statistics_by_unit(lambda t: t.detach()), "must be a number"),
+            "the units' mean": (statistics_by_unit(lambda t: t.mean().item()), "take all values at once"),
+            "running statistics": (statistics_with(copied=False), "running_mean of a net"),
             "containers": (statistics_with(leaves=False), "leave out containers"),
             "inputs": (statistics_with(side="input"), "of its input"),
-            "unbiased": (statistics_with(correction=1), "divided by n - 1"),
-            "variance": (statistics_with(root=False), "this is the variance"),
+            "unbiased": (statistics_with(pair=lambda x: (x.mean().item(), x.std().item())), "divided by n - 1"),
+            "variance": (
+                statistics_with(pair=lambda x: (x.mean().item(), x.var(correction=0).item())),
+                "this is the variance",
+            ),
             "too late": (statistics_with(late=True), "works in place"),
-            "graph kept": (statistics_with(items=False), "hang on the graph"),
+            "graph kept": (statistics_with(pair=lambda x: (x.mean(), x.std(correction=0))), "hang on the graph"),
         },
     ),
     check_calibrate: Answers(
-        right=[calibrate, calibrate_with()],
+        right=[
+            calibrate,
+            calibrate_with(),
+            calibrate_layers(),
+            calibrate_by_hooks,
+            calibrate_by_numpy,
+        ],
         wrong={
+            "without the last": (calibrate_layers(lambda net: range(len(net) - 1)), "the weights of layer 4"),
+            "every other": (calibrate_layers(lambda net: range(0, len(net), 2)), "the weights of layer 1"),
+            "layers 0 and 2": (calibrate_layers(lambda net: (0, 2)), "the weights of layer 4"),
+            "each once": (calibrate_layers(walk=lambda net: net.children()), "`children()` leaves out"),
+            "eps": (calibrate_layers(std=lambda a: deviation(a) + 1e-5), "with nothing added"),
+            "eps under the root": (
+                calibrate_layers(std=lambda a: (deviation(a) ** 2 + 1e-5).sqrt()),
+                "with nothing added",
+            ),
+            "at least 0.001": (calibrate_layers(std=lambda a: deviation(a).clamp(min=1e-3)), "with nothing added"),
+            "mean square": (calibrate_layers(std=lambda a: a.norm(dim=0) / len(a) ** 0.5), "the deviation is not 1"),
+            "evaluation mode": (then(lambda net: net.eval()), "the mode of a net"),
+            "training mode": (then(lambda net: net.train()), "the mode of a float64 net"),
+            "all trainable": (then(lambda net: net.requires_grad_(True)), "requires_grad of 0.bias"),
+            "frozen": (then(lambda net: net.requires_grad_(False)), "requires_grad of 0.weight"),
+            "no gradients": (then(lambda net: net.zero_grad()), "the gradient of 4.weight"),
+            "a hook left": (then(lambda net: net[0].register_forward_hook(print)), "the number of hooks"),
+            "gradients off": (then(lambda net: torch.set_grad_enabled(False)), "gradient mode"),
+            "seeded": (then(seed_0), "generator"),
+            "returned": (lambda net, X: calibrate(net, X) or net, "must return nothing"),
+            "a copy": (lambda net, X: calibrate(copy.deepcopy(net), X), "are as they were"),
+            "sigmoids": (calibrate_with_sigmoids, "The pre-activations of layer 4"),
+            "with a graph": (calibrate_with_graph, "your code stopped"),
+            "norms": (insert_norms, "layers were added"),
+            "new weights": (new_orthogonal_weights, "by the same positive number"),
+            "always float32": (then(lambda net: net.float()), "another dtype"),
             "all at once": (calibrate_with(at_once=True), "measured after the layers before it"),
             "unbiased": (calibrate_with(correction=1), "divided by n - 1"),
             "no shift": (calibrate_with(shift=False), "What must become of the bias?"),
             "bias not divided": (calibrate_with(order=False), "What must become of the bias?"),
-            "no division": (calibrate_with(divide=False), "must be divided by the standard deviation"),
+            "no division": (calibrate_with(divide=False), "divide those of each unit"),
             "by the variance": (calibrate_with(power=2), "the deviation is not 1"),
             "one scale": (calibrate_with(whole=True), "each unit needs its own"),
             "replaced": (calibrate_with(replace=True), "replaced by another"),
-            "the input": (calibrate_the_input, "X is not as it was"),
+            "the input": (calibrate_the_input, "X for a net"),
         },
     ),
 }

@@ -17,7 +17,7 @@ __all__ = ["NotYet", "described", "exercise", "expect", "expect_close", "number"
 
 SEED = 123_456_789  # which no answer would set: so one that seeds is seen
 STUB = {"NotImplementedError", "super", "__init__"}  # all that an untouched stub names
-OTHERS = str(Path(__file__).parents[2]), str(Path(inspect.__file__).parent)  # this package, and Python's library
+OTHERS = str(Path(__file__).parents[3]), str(Path(inspect.__file__).parent)  # this package, and Python's library
 
 
 class NotYet(AssertionError):
@@ -172,14 +172,14 @@ def expect_close(
 
 
 def _close(got: object, expected: Tensor | float, rtol: float, atol: float) -> bool:
-    got, expected = (torch.as_tensor(t).detach().double().cpu() for t in (got, expected))
+    got, expected = (torch.as_tensor(t, dtype=torch.float64).detach().cpu() for t in (got, expected))
     if got.numel() == expected.numel() == 1:
         got, expected = got.reshape(()), expected.reshape(())
     return got.shape == expected.shape and torch.allclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
 
 
 def _difference(got: object, expected: Tensor | float) -> str:
-    got, expected = (torch.as_tensor(t).detach().double().cpu() for t in (got, expected))
+    got, expected = (torch.as_tensor(t, dtype=torch.float64).detach().cpu() for t in (got, expected))
     if not got.isfinite().all() and expected.isfinite().all() and expected.dim() > 0:
         return f"{(~got.isfinite()).sum()} of its {got.numel()} values are not finite"
     index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))

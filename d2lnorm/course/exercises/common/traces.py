@@ -1,16 +1,18 @@
 """What an answer leaves behind, and what it uses that it was asked not to use."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from d2lnorm.course.exercises.feedback import NotYet, described, expect
+from d2lnorm.course.exercises.common.feedback import NotYet, described, expect
 
-__all__ = ["forbidden", "kept"]
+__all__ = ["forbidden", "kept", "untouched", "without_numpy"]
 
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks"
 
@@ -35,6 +37,16 @@ def kept(*, generator: bool = False, **things: Any) -> Iterator[None]:
                 raise NotYet(f"{part.format(name)} is not as it was: before {was}, after {now}.")
     if generator and not torch.equal(state, torch.get_rng_state()):
         raise NotYet("torch's global generator was moved or seeded: other random numbers of the notebook change.")
+
+
+@contextmanager
+def untouched(**things: Any) -> Iterator[None]:
+    """Expect that the things, torch's generator, the gradients' mode and the default dtype are left as they are."""
+    modes = torch.is_grad_enabled(), torch.get_default_dtype()
+    with kept(generator=True, **things):
+        yield
+    same = modes == (torch.is_grad_enabled(), torch.get_default_dtype())
+    expect(same, "after the call, torch's gradient mode or its default dtype is another: set it for a block only.")
 
 
 def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
@@ -115,3 +127,20 @@ def forbidden(*names: str, asked: str) -> Iterator[None]:
     with _Watch(set(names)) as watch:
         yield
     expect(not watch.seen, f"it calls torch's `{watch.seen}`, but the exercise says: {asked}.")
+
+
+@contextmanager
+def without_numpy(asked: str) -> Iterator[None]:
+    """Raise `NotYet` if a function of NumPy is called: np.array, np.mean."""
+    owners, before = set(), sys.getprofile()
+
+    def look(frame: FrameType, event: str, function: Any) -> None:
+        owner = function.__module__ if event == "c_call" else frame.f_globals.get("__name__")
+        owners.add(str(owner).partition(".")[0])
+
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+    expect("numpy" not in owners, f"it calls NumPy, but the exercise says: {asked}.")

@@ -1,16 +1,15 @@
 """What the checks ask of a function that torch has, too: values, gradients, traces, and that it does not call it."""
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from d2lnorm.course.exercises.feedback import expect, expect_close, randn
-from d2lnorm.course.exercises.traces import forbidden, kept
+from d2lnorm.course.exercises.common.feedback import expect, expect_close, randn
+from d2lnorm.course.exercises.common.traces import forbidden, kept, untouched
 
-__all__ = ["expect_gradients", "expect_precise", "stream", "three", "value_of"]
+__all__ = ["expect_device_kept", "expect_digits", "expect_gradients", "expect_precise", "given_to", "three", "value_of"]
 
 
 def value_of(function: Callable, X: Tensor, *arguments: Any, name: str) -> Any:
@@ -44,6 +43,12 @@ def expect_precise(ours: Callable, theirs: Callable, *shape: int) -> None:
     expect(error < 0.01, "beside a mean of 10,000 the variance is lost: E[x^2] - E[x]^2 cancels. Average (X - mean)^2.")
 
 
+def expect_digits(got: Tensor, expected: Tensor, what: str) -> None:
+    """See, of a float64 result that is close, whether it was computed in float64 all the way."""
+    precise = expected.dtype != torch.float64 or torch.allclose(got, expected, rtol=1e-10, atol=1e-12)
+    expect(precise, f"{what} is right to 7 digits only, though X is float64: it went through float32.")
+
+
 def three(results: Any, names: str = "(Y, running_mean, running_var)") -> tuple[Tensor, ...]:
     """Return an answer's three tensors, or say that it must return three."""
     right = isinstance(results, tuple | list) and len(results) == 3 and all(isinstance(t, Tensor) for t in results)
@@ -51,11 +56,16 @@ def three(results: Any, names: str = "(Y, running_mean, running_var)") -> tuple[
     return tuple(results)
 
 
-def stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """Yield copies of chunks, one after the other, and notice who keeps them."""
-    given = []
-    for part in parts:
-        given.append(weakref.ref(chunk := part.clone()))
-        alive = sum(old() is not None for old in given)  # this one, the loop's, and perhaps one more
-        expect(alive <= 3, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
-        yield chunk
+def given_to(answer: Callable, given: Mapping[str, Any], *others: Any) -> Any:
+    """Return what the answer gives for named things, having seen that it changes none, nor torch's random numbers."""
+    with untouched(**given):
+        return answer(*given.values(), *others)
+
+
+def expect_device_kept(answer: Callable, given: list[Tensor], *others: Any) -> None:
+    """Expect that an answer makes its new tensors where the given ones are: here on "meta", a device without values."""
+    try:
+        devices = ", ".join({t.device.type for t in answer(*(t.to("meta") for t in given), *others)} - {"meta"})
+    except RuntimeError as error:  # an assert on values may fail there
+        devices = str(error).splitlines()[0][:150] if "expected" in str(error).lower() else ""
+    expect(not devices, f"it must stay on X's device; make new tensors there. On the device 'meta': {devices}")
