@@ -8,7 +8,12 @@ The deck's front matter names the notebook: `notebook: ../notebooks/02_batch_nor
 is replaced by the cell with that id. `show` is `code` (its source), `output` (what it printed, its table or figure) or
 `verdict` (its claim, then at each key press the run, the verdict, the cause). `from` and `to` cut code and printed
 lines: from the first that holds the one text to the next that holds the other; `lines=5` ends after five. Letters are
-as large as the column allows, or `letters=18` pixels. Above notes, `::: {.notes minutes=2}`, the speaker sees a clock.
+as large as the column allows, or `letters=18` pixels.
+
+    ::: {.explorable #one_batch values="1,2,9"}
+    :::
+
+is replaced by that explorable in that state; in PowerPoint by a picture of it. Above notes, `::: {.notes minutes=2}`, the speaker sees a clock.
 """
 
 import base64
@@ -22,6 +27,10 @@ from textwrap import dedent
 import nbformat
 import panflute as pf
 import pypandoc
+
+from browser import NoBrowser, chromium
+
+sys.path.append(str(Path(__file__).parents[1]))  # Pandoc starts this file, perhaps where the package is not installed
 
 NEVER = {"solution", "setup"}  # ids and tags of cells that no slide shows
 
@@ -81,6 +90,27 @@ def show(div: pf.Div, cell: nbformat.NotebookNode | None) -> pf.Div:
     return new
 
 
+def explorable(div: pf.Div) -> list[pf.Element]:
+    """Return what stands in a deck in the place of `::: {.explorable #NAME}`: its place and, once, the script."""
+    from d2lnorm.course import explorables
+
+    place, script = explorables.element(div.identifier, **div.attributes), f"<script>{explorables.script()}</script>"
+    folder = div.doc.get_metadata("figures", "")
+    if not folder:
+        first = not getattr(div.doc, "has_script", False)
+        div.doc.has_script = True
+        return [pf.RawBlock(html, "html") for html in ([script] if first else []) + [place]]
+    try:
+        with chromium() as browser:
+            page = browser.new_page(viewport={"width": 720, "height": 720}, device_scale_factor=2)
+            page.set_content(f'<!doctype html><meta charset="utf-8">{script}{place}')
+            page.wait_for_selector(".ready")
+            page.locator("[data-explorable]").screenshot(path=Path(folder, f"{div.identifier}.png"))
+    except NoBrowser as missing:
+        raise ValueError(f"a picture is needed in PowerPoint, and {missing}") from None
+    return [pf.Para(pf.Image(url=f"{div.identifier}.png", title=f"{div.identifier}, to be tried on the course's pages"))]
+
+
 def put_clocks(doc: pf.Doc) -> None:
     """Put a clock above the notes of each slide. The title slide has `notes:` and `minutes:` in the front matter."""
     notes = [div for div in doc.content if isinstance(div, pf.Div) and "notes" in div.classes]
@@ -110,8 +140,10 @@ def put_cells(doc: pf.Doc) -> pf.Doc:
             if text != ". . .":
                 raise ValueError(f"slide {slide!r}: Pandoc does not understand {text!r}")
             return [] if doc.format == "pptx" else None  # its writer knows no pause
-        elif isinstance(element, pf.Div) and "cell" in element.classes:
+        elif isinstance(element, pf.Div) and {"cell", "explorable"} & set(element.classes):
             try:
+                if "explorable" in element.classes:
+                    return explorable(element)
                 new = show(element, cells.get(element.identifier))
                 return list(new.content) if doc.format == "pptx" else new  # it shows no figure that is in a box
             except ValueError as error:

@@ -23,6 +23,7 @@ LOOK = r"""async () => {
     const number = document.querySelector(".slide-number")?.innerText.replace(/\s/g, "");
     if (number !== `${n + 1}/${slides.length}`) say("no page number", slide);
 
+    slide.querySelectorAll("[data-explorable] .wrong").forEach(e => say("a state that does not fit", e));
     for (const e of slide.querySelectorAll("*:not(aside.notes, aside.notes *, svg *, mjx-assistive-mml *)")) {
       const box = e.getBoundingClientRect();
       if (!box.width || !box.height) continue;
@@ -42,7 +43,8 @@ LOOK = r"""async () => {
       if (!text.data.trim() || parent.closest("mjx-container, svg, script, style")) continue;
       if (/\$|\\[([a-z]/.test(text.data) && !parent.closest("pre, code")) say("formula not rendered", text);
       if (parent.closest("aside.notes")) continue;
-      if (parseFloat(getComputedStyle(parent).fontSize) < 14.5) say("letters too small", text);
+      const size = parseFloat(getComputedStyle(parent).fontSize) * (parent.currentCSSZoom ?? 1);
+      if (size < 14.5) say("letters too small", text);
       range.selectNodeContents(text);
       for (const box of range.getClientRects()) drawn.push([box, blockOf(parent), text]);
     }
@@ -84,6 +86,7 @@ def check(browser: Browser, deck: Path) -> tuple[int, list[str]]:
         page.goto(here)
         page.wait_for_function("window.Reveal && Reveal.isReady()")
         page.evaluate("MathJax.startup.promise")
+        page.wait_for_function("!document.querySelector('[data-explorable]:not(.ready)')")
         slides, seen = page.evaluate(LOOK)
     finally:
         page.close()

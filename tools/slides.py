@@ -61,6 +61,7 @@ def pdf(browser: Browser, deck: Path) -> None:
         tab.goto(deck.resolve().as_uri() + PDF)
         tab.wait_for_function("window.Reveal && Reveal.isReady() && document.querySelector('.pdf-page')")
         tab.evaluate("MathJax.startup.promise")
+        tab.wait_for_function("!document.querySelector('[data-explorable]:not(.ready)')")
         tab.wait_for_timeout(200)  # reveal.js sizes the pages in the next frame
         write(deck.with_suffix(".pdf"), tab.pdf(prefer_css_page_size=True, print_background=True, tagged=True))
     finally:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from d2lnorm.course import explorables
 from notebook_file import IGNORED
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -326,13 +327,29 @@ def test_one_thing_a_cell(name):
         assert len(lines) <= limit, f"{cell.id} has {len(lines)} lines"
 
 
-def test_a_parameter_can_be_moved_and_watched():
-    widgets = {name: code_cells(name, "widget") for name in NOTEBOOKS}
-    assert any(widgets[name] for name in widgets if name[:2] in ("01", "03", "05"))
-    for name, cells in widgets.items():
-        for cell in cells:
-            assert calls(cell, "interact"), (name, cell.id)
-            assert not cell.outputs, f"{name}, {cell.id}: a stored widget is dead"
+EXPLORED = {  # which explorables each notebook shows
+    "01": ["depth"],
+    "02": ["one_batch", "push_one_output"],
+    "03": ["running_mean"],
+    "04": ["one_batch"],
+    "05": ["which_values"],
+    "06": ["dropout"],
+}
+
+
+@each_notebook
+def test_what_moves_answers_the_hand_and_is_not_stored(name):
+    shown = []
+    for cell in code_cells(name, "widget"):
+        (expression,) = ast.parse(cell.source).body
+        module, _, called = ast.unparse(expression.value.func).partition(".")
+        assert module == "explorables"
+        shown.append(called)
+        state = {argument.arg: ast.literal_eval(argument.value) for argument in expression.value.keywords}
+        assert getattr(explorables, called)(**state).state().items() >= state.items()
+        assert cell.source.startswith("# "), f"{cell.id}: say what to try"
+        assert not cell.outputs, f"{name}, {cell.id}: a stored widget is dead"
+    assert shown == EXPLORED.get(name[:2], [])
 
 
 @each_notebook

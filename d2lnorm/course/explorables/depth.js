@@ -52,8 +52,8 @@ function normalize_backward(G, { X_hat, roots }) {
   }
 }
 
-// For each layer H = activation(norm(H W gain / sqrt(width))) (+ H): its histogram, mean, std, and the size (root of the
-// mean square) of the loss's gradient by H. The loss is the sum of the last outputs times `upstream`.
+// Of each layer H = activation(norm(H W gain / sqrt(width))) (+ H): its histogram, mean, std, and the root mean square
+// of the loss's gradient by H. The loss is the sum of the last outputs times `upstream`.
 export function compute({ depth, gain, activation, batch_norm, skip }, { inputs, weights, upstream }) {
   const [act, slope, flat] = ACTIVATIONS[activation], kept = [], layers = [];
   let H = Float64Array.from(inputs);
@@ -79,31 +79,32 @@ export function compute({ depth, gain, activation, batch_norm, skip }, { inputs,
   return { layers };
 }
 
-// What a doctor would say first: the layer where it is worst, with the number.
+// What a doctor would say, with the numbers.
 function verdict(layers) {
-  const last = layers.at(-1), worst = (what) => layers.reduce((a, b) => (b[what] > a[what] ? b : a));
-  const [dead, saturated] = [worst("dead"), worst("saturated")], ratio = layers[0].gradient / last.gradient;
+  const last = layers.at(-1), ratio = layers[0].gradient / last.gradient;
+  const worst = (what) => layers.reduce((a, b) => (b[what] > a[what] ? b : a));
   const percent = (share) => `${Math.round(100 * share)} %`, where = (layer) => `layer ${layers.indexOf(layer) + 1}`;
-  if (dead.dead > 0.25) return `Dead: in ${where(dead)}, ${percent(dead.dead)} of the units give 0 for every example.`;
-  if (last.std > 100) return `Exploding: the standard deviation of the last layer is ${short(last.std)}.`;
-  if (ratio > 100) return `Exploding: the gradient grows ${short(ratio)} times on its way back to layer 1.`;
-  if (saturated.saturated > 0.25)
-    return `Saturated: in ${where(saturated)}, ${percent(saturated.saturated)} of the outputs lie on the flat ends.`;
-  if (last.std < 0.01) return `Vanishing: the standard deviation of the last layer is ${short(last.std)}.`;
-  if (ratio < 0.01) return `Vanishing: at layer 1 the gradient is ${short(ratio)} times what it is at the last.`;
-  return `In order: standard deviation ${short(last.std)} in the last layer, gradient ${short(ratio)} times the last's in layer 1.`;
+  const [dead, flat] = [worst("dead"), worst("saturated")], found = [];
+  if (last.std > 100) found.push(`Exploding: the last layer's standard deviation is ${short(last.std)}.`);
+  if (ratio > 100) found.push(`Exploding: the gradient grows ${short(ratio)} times on its way back to layer 1.`);
+  if (last.std < 0.01) found.push(`Vanishing: the last layer's standard deviation is ${short(last.std)}.`);
+  if (ratio < 0.01) found.push(`Vanishing: at layer 1 the gradient is ${short(ratio)} times the last layer's.`);
+  if (dead.dead > 0.25) found.push(`Dead: ${percent(dead.dead)} of ${where(dead)}'s units give 0 for every example.`);
+  if (flat.saturated > 0.25) found.push(`Saturated: ${percent(flat.saturated)} of ${where(flat)}'s outputs lie on flat ends.`);
+  const order = `In order: standard deviation ${short(last.std)} in the last layer, gradient ${short(ratio)} in the first.`;
+  return found.join(" ") || order;
 }
 
 function draw(state, stage) {
   const count = BATCH * WIDTH, numbers = normals(state.seed, 2 * count + spec.depth.max * WIDTH ** 2);
-  const [inputs, upstream, weights] = [[0, count], [count, 2 * count], [2 * count]].map((part) => numbers.slice(...part));
-  const { layers } = compute(state, { inputs, weights, upstream });
+  const [inputs, upstream] = [numbers.slice(0, count), numbers.slice(count, 2 * count)];
+  const { layers } = compute(state, { inputs, upstream, weights: numbers.slice(2 * count) });
   const [left, right, top, high, bars] = [44, stage.width - 6, 24, 140, 130], n = layers.length;
   const wide = (right - left) / n, base = top + high + 30 + bars / 2;
   const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
   stage.size(base + bars / 2 + 26);
   stage.text("name", 0, 12, "values of each layer (darker: more of them)", start);
-  stage.text("name of bars", 0, base - bars / 2 - 8, "size of the gradient by each layer's values (at the last: 1)", start);
+  stage.text("name of bars", 0, base - bars / 2 - 8, "size of the gradient at each layer (at the last: 1)", start);
   for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
     stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);
   for (const power of [-6, 0, 6]) stage.text(`1e${power}`, left - 8, base - (power / 6) * 50 + 4, `1e${power}`, end);

@@ -13,7 +13,8 @@ export const spec = {
 export function compute({ values, p, training, draws }, uniforms) {
   const n = values.length, keep = (draw, i) => uniforms[draw * n + i] >= p;
   const output = (draw, i) => (keep(draw, i) ? values[i] / (1 - p) : 0);
-  const all = values.map((_, i) => range(draws).map((draw) => output(draw, i))), means = all.map((drawn) => mean(drawn));
+  const all = values.map((_, i) => range(draws).map((draw) => output(draw, i)));
+  const means = all.map((drawn) => mean(drawn));
   return {
     mask: values.map((_, i) => keep(draws - 1, i)),
     Y: training ? values.map((_, i) => output(draws - 1, i)) : values,
@@ -43,7 +44,8 @@ function draw(state, stage) {
     const disc = { d: `M${at} ${to}h0`, stroke: GREEN, "stroke-width": 14, "stroke-linecap": "round" };
     stage.shape("path", `output ${i}`, dropped ? cross : disc);
     const m = y(means[i]);
-    stage.shape("path", `mean ${i}`, { d: `M${at} ${m - 8}l8 8l-8 8l-8 -8z`, fill: "none", stroke: RED, "stroke-width": 2.5 });
+    const diamond = { d: `M${at} ${m - 8}l8 8l-8 8l-8 -8z`, fill: "none" };
+    stage.shape("path", `mean ${i}`, { ...diamond, stroke: RED, "stroke-width": 2.5 });
   }
   const marks = "Line: the value, as evaluation gives it. Disc: the output of this draw; cross: dropped. " +
     "Diamond: the mean of all draws; band: two standard deviations of such means, by the formula.";

@@ -13,8 +13,7 @@ const fixed = (x, digits = 2) =>
   Math.abs(x) >= 1e5 ? x.toExponential(1) : x.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
 const short = (x) => (x === null ? "none" : x && Math.abs(x) < 1e-3 ? x.toExponential(1) : `${+x.toPrecision(3)}`);
 
-// What a value should be, by its rule: { flag }, { options }, { list: [fewest, most], min, max }, or { min, max,
-// whole, orNone }.
+// What a value should be, by its rule: { flag } or { options } or { min, max, list: [fewest, most], whole, orNone }.
 const wanted = ({ flag, options, list, min, max, whole, orNone }) =>
   flag ? "true or false"
   : options ? `one of ${options.join(", ")}`
@@ -63,34 +62,31 @@ export class Stage {
   constructor({ model, el }, title, spec, draw) {
     Object.assign(this, { model, spec, elements: new Map(), held: null, ranges: {} });
     this.root = this.at(el, "div", "root", { class: "explorable", role: "group", "aria-label": title });
-    this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's
-    this.root.dataset.preventSwipe = ""; // reveal.js's
-    this.svg = this.at(this.root, "svg", "svg", { role: "group", "aria-label": title });
+    Object.assign(this.root.dataset, { lmSuppressShortcuts: "true", preventSwipe: "" }); // JupyterLab's, reveal.js's
+    this.picture = this.at(this.root, "div", "picture", { class: "picture" });
+    this.svg = this.at(this.picture, "svg", "svg", { role: "group", "aria-label": title });
     this.say("sentence", "", { role: "status" });
-    this.controls = this.at(this.root, "div", "controls", { class: "controls" });
+    this.controls = this.at(this.root, "div", "controls", { class: "form" });
+    // What the hand does here is not for JupyterLab or the deck around; but a presenter's keys turn pages.
     for (const type of ["keydown", "keyup", "pointerdown", "pointermove", "pointerup", "touchstart", "touchmove"])
-      this.root.addEventListener(type, (event) => event.stopPropagation());
+      this.root.addEventListener(type, (event) => /^Page|Escape/.test(event.key) || event.stopPropagation());
     const always = [...this.elements.keys()], first = this.state();
     this.again = () => this.set(first);
     this.draw = () => {
       this.named = new Set(always);
-      this.width = clamp(this.root.clientWidth || 640, 280, 720);
+      this.width = clamp(this.picture.clientWidth || 640, 280, 720);
       const state = this.state(), wrong = problem(spec, state);
       this.shown = wrong ? this.size(0) : draw(state, this);
       this.say("sentence", wrong || this.shown.sentence);
-      const gone = [...this.elements.keys()].filter((key) => !this.named.has(key));
-      for (const key of gone) {
-        this.elements.get(key).remove();
-        this.elements.delete(key);
-      }
+      for (const [key, e] of this.elements) if (!this.named.has(key) && this.elements.delete(key)) e.remove();
     };
     const names = Object.keys(spec).map((name) => `change:${name}`), later = () => {
       if (!this.waits) queueMicrotask(() => ((this.waits = false), this.draw()));
       this.waits = true;
     };
     for (const name of names) model.on(name, later);
-    const watch = new ResizeObserver(() => this.root.clientWidth !== this.width && later());
-    watch.observe(this.root);
+    const watch = new ResizeObserver(() => this.picture.clientWidth !== this.width && later());
+    watch.observe(this.picture);
     this.draw();
     this.end = () => (watch.disconnect(), names.forEach((name) => model.off(name, later)));
   }
@@ -116,7 +112,7 @@ export class Stage {
   }
   size(height) {
     this.height = height;
-    this.at(this.root, "svg", "svg", { viewBox: `0 0 ${this.width} ${height}`, height });
+    this.at(this.picture, "svg", "svg", { viewBox: `0 0 ${this.width} ${height}`, height });
   }
   shape(tag, key, attributes, text) {
     return this.at(this.svg, tag, key, attributes, text);
@@ -167,13 +163,12 @@ export class Stage {
     };
     g.onpointermove = (event) => {
       const box = this.svg.getBoundingClientRect(); // which a slide may have scaled
-      const across = ((event.clientX - box.left) / box.width) * this.width;
-      const along = upright ? ((event.clientY - box.top) / box.height) * this.height : across;
-      if (this.dragging === key) move(scale.invert(along), low, high);
+      const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      if (this.dragging === key) move(scale.invert(upright ? y * this.height : x * this.width), low, high);
     };
     g.onpointerup = g.onpointercancel = () => this.draw((this.dragging = null));
     g.onkeydown = (event) => {
-      const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
+      const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
       const to = { Home: low, End: high }[event.key] ?? (steps && value + steps * step);
       if (to === undefined) return;
       event.preventDefault();
@@ -184,15 +179,18 @@ export class Stage {
   // A form control for one value of the state, chosen by its rule.
   control(name, label = name, words = short) {
     const { flag, options, min, max, step = 1 } = this.spec[name], value = this.model.get(name);
-    const box = this.at(this.controls, "label", `${name} label`);
+    const text = flag || options ? "" : words(value), box = this.at(this.controls, "label", `${name} label`);
     this.at(box, "span", `${name} name`, {}, label);
-    const text = flag || options ? "" : words(value), slider = { type: "range", min, max, step, "aria-valuetext": text };
-    const e = this.at(box, options ? "select" : "input", `${name} input`, options ? {} : flag ? { type: "checkbox" } : slider);
+    const kind = flag ? { type: "checkbox" } : { type: "range", min, max, step, "aria-valuetext": text };
+    const e = this.at(box, options ? "select" : "input", `${name} input`, options ? {} : kind);
     for (const option of options ?? []) this.at(e, "option", `${name} is ${option}`, { value: option }, String(option));
     if (flag) e.checked = value;
     else if (e.value !== String(value)) e.value = value;
     if (text) this.at(box, "output", `${name} output`, { "aria-hidden": true }, text);
-    e.onpointerdown = e.onkeydown = () => void (this.held = this.shown);
+    e.onpointerdown = e.onkeydown = (event) => {
+      this.held = this.shown;
+      if (/^Page/.test(event.key)) event.preventDefault();
+    };
     e.oninput = () => this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
   }
   button(label, act, disabled = false) {
