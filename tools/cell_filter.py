@@ -13,7 +13,8 @@ as large as the column allows, or `letters=18` pixels.
     ::: {.explorable #one_batch values="1,2,9"}
     :::
 
-is replaced by that explorable in that state; in PowerPoint by a picture of it. Above notes, `::: {.notes minutes=2}`, the speaker sees a clock.
+is replaced by that explorable in that state; in PowerPoint by a picture of it. Above notes, `::: {.notes minutes=2}`,
+the speaker sees a clock.
 """
 
 import base64
@@ -108,7 +109,7 @@ def explorable(div: pf.Div) -> list[pf.Element]:
             page.locator("[data-explorable]").screenshot(path=Path(folder, f"{div.identifier}.png"))
     except NoBrowser as missing:
         raise ValueError(f"a picture is needed in PowerPoint, and {missing}") from None
-    return [pf.Para(pf.Image(url=f"{div.identifier}.png", title=f"{div.identifier}, to be tried on the course's pages"))]
+    return [pf.Para(pf.Image(url=f"{div.identifier}.png", title=f"{div.identifier}: try it on the course's pages"))]
 
 
 def put_clocks(doc: pf.Doc) -> None:

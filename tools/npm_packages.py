@@ -16,6 +16,8 @@ SHA512 = {  # of each package's archive
     "7efa4d7776a83fbb64f6446e904385d46125a1607d0ef335",
     "mathjax-3.2.2": "06df9249553c7811b6ef30a155ec0e89c62ced7b1db78d2a9b8f94a47c97ee4d3f3bd36588f73ec7"
     "bee4d7f144b0fb2328f64626fb5164cd6f3be81e5b43a11b",
+    "axe-core-4.14.1": "1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6"
+    "a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5",
 }
 
 

@@ -1,12 +1,17 @@
 """The explorables: their numbers against torch's, and what the hand, the keyboard and a link do to them."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from traitlets import TraitError
 
 from d2lnorm.course import explorables
 from d2lnorm.course.explorables.widgets import source
+from npm_packages import unpack
 
 NAMES = list(explorables.CLASSES)
 STATES = 200
@@ -226,3 +231,294 @@ def test_its_numbers_are_torch_s(name, blank):
     found = blank.evaluate(COMPUTE, {"text": text, "states": states, "draws": draws})
     for state, got in zip(states, found, strict=True):
         compare(got, oracle(state, draws), state)
+
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Explorables</title>
+<style>body {{ font: 16px sans-serif; color: {ink}; background: {paper}; margin: 8px }}</style>
+<script>{script}</script><main><h1>Explorables</h1>{places}</main></html>"""
+LIGHT, DARK = {"ink": "#1f2933", "paper": "#ffffff"}, {"ink": "#ced6dd", "paper": "#14181e"}
+
+
+@pytest.fixture(scope="module")
+def page_of(browser, tmp_path_factory):
+    """Opens a page with explorables that are told by their names, or by HTML; whatever goes wrong there is an error."""
+    folder, faults, contexts = tmp_path_factory.mktemp("explorables"), [], []
+
+    def opened(*names, link="", colors=LIGHT, width=400, **options):
+        places = "".join(n if n.startswith("<") else explorables.element(n, linked=True) for n in names)
+        file = folder / "page.html"
+        file.write_text(PAGE.format(script=explorables.script(), places=places, **colors), encoding="utf-8")
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(file.as_uri() + link)
+        page.wait_for_function(f"document.querySelectorAll('.ready').length === {len(names)}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def numbers(page, row):
+    """The numbers of a row in a table in view."""
+    cells = page.locator(f"tr:has(th:text-is('{row}')) td").all_inner_texts()
+    return torch.tensor([float(cell) for cell in cells], dtype=torch.float64)
+
+
+def in_view(page):
+    """What one_batch shows is what torch computes of the values in view."""
+    X = numbers(page, "X")
+    Y = F.batch_norm(X[:, None], None, None, training=True)[:, 0]
+    torch.testing.assert_close(numbers(page, "Y"), Y, rtol=0, atol=0.0051)
+    return X.tolist()
+
+
+def drag(page, handle, right=0, down=0):
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + right, y + down, steps=4)
+    page.mouse.up()
+
+
+def sentence(page):
+    return page.locator("[role=status]").inner_text()
+
+
+def test_a_drag_moves_all_outputs_in_training_and_one_in_evaluation(page_of):
+    page = page_of("one_batch")
+    handle = page.get_by_role("slider", name="value 2 of 5")
+    assert in_view(page) == [1, 2, 4, 5, 8]
+    drag(page, handle, right=60)
+    assert in_view(page)[1] > 2.5
+    assert sentence(page) == "You moved 1 of 5 values: 5 of 5 outputs moved."
+    page.get_by_label("training").uncheck()
+    X = numbers(page, "X")
+    torch.testing.assert_close(numbers(page, "Y"), X, rtol=0, atol=0.0051)  # of the usual running statistics
+    drag(page, handle, right=-30)
+    assert sentence(page) == "You moved 1 of 5 values: 1 of 5 outputs moved."
+    assert page.locator("path[fill='#D55E00']").count() == 1  # a mark of another shape, too, and its path
+    assert "mean 0.000, var 1.000" in page.locator(".explorable").inner_text()
+
+
+def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
+    page = page_of("one_batch")
+    for _ in range(3):
+        page.get_by_role("button", name="remove one").click()
+    drag(page, page.get_by_role("slider", name="value 1 of 2"), right=-50)
+    assert numbers(page, "Y").tolist() == [-1, 1]
+    page.get_by_role("button", name="remove one").click()
+    assert sentence(page).startswith("One value is refused in training")
+    assert page.locator("td", has_text="–").count() == 2
+    page.get_by_role("button", name="remove one").click()
+    assert sentence(page).startswith("An empty batch")
+    page.get_by_role("button", name="start again").click()
+    assert in_view(page) == [1, 2, 4, 5, 8]
+
+
+def test_keys_move_a_value_and_focus_is_seen(page_of):
+    page = page_of("one_batch")
+    handle = page.get_by_role("slider", name="value 1 of 5")
+    page.keyboard.press("Tab")
+    assert handle.evaluate("e => e === document.activeElement")
+    ring = handle.locator(".ring")
+    assert ring.evaluate("e => getComputedStyle(e).strokeWidth") == "2.5px"
+    for key in ("ArrowRight", "ArrowUp", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert handle.get_attribute("aria-valuetext") == "1.2"
+    assert in_view(page)[0] == 1.2
+    assert sentence(page) == "You moved 1 of 5 values: 5 of 5 outputs moved."
+    page.keyboard.press("Home")
+    assert in_view(page)[0] < 0
+
+
+def test_a_finger_moves_a_value(page_of):
+    page = page_of("one_batch", has_touch=True, is_mobile=True)
+    box = page.get_by_role("slider", name="value 5 of 5").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    assert min(box["width"], box["height"]) >= 44  # pixels, for a finger
+    touch = page.context.new_cdp_session(page)
+    for kind, points in (("touchStart", [x]), ("touchMove", [x - 20]), ("touchMove", [x - 60]), ("touchEnd", [])):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": p, "y": y} for p in points]})
+    page.wait_for_function("parseFloat(document.querySelector('tr td:last-child').innerText) < 7")
+    assert in_view(page)[4] < 7
+
+
+BOLD = """[...document.querySelectorAll("svg text")].filter(e => e.getAttribute("font-weight") == 700)
+  .map(e => parseInt(e.getAttribute("x")))"""
+
+
+def test_a_cell_is_touched_and_changed(page_of):
+    page = page_of("which_values")
+    cells = page.locator("rect.touch")
+    for norm, count, images in (("BN", 12, 3), ("LN", 16, 1), ("GN", 8, 1), ("IN", 4, 1), ("RMS", 16, 1)):
+        page.get_by_label("norm").select_option(norm)
+        cells.nth(17).click()
+        page.get_by_role("slider", name="change it by").fill("1.5")
+        assert f"{count} of 48 cells share the statistics" in sentence(page)
+        assert f"{count} of 48 outputs change" in sentence(page)
+        reached = page.evaluate(BOLD)
+        assert len(reached) == 2 * count  # inputs that share, outputs that change
+        assert len({x // 110 for x in reached}) == images
+    assert "image 2, channel 1, pixel 2" in page.locator(".explorable").inner_text()
+
+
+def test_one_output_is_pulled(page_of):
+    page = page_of("push_one_output")
+    drag(page, page.get_by_role("slider", name="gradient of output 2"), down=60)
+    assert sentence(page) == "You pull 1 output: the gradient reaches 5 of 5 inputs."
+    pull = float(page.get_by_role("slider", name="gradient of output 2").get_attribute("aria-valuetext"))
+    assert pull < 0
+    X = torch.tensor([[1.0], [2.0], [4.0], [5.0], [8.0]], dtype=torch.float64, requires_grad=True)
+    (dX,) = torch.autograd.grad(F.batch_norm(X, None, None, training=True)[1], X, torch.tensor([pull]).double())
+    shown = page.evaluate("[...document.querySelectorAll('text')].map(e => e.textContent)")
+    for gradient in dX[:, 0].tolist():
+        assert f"{gradient:.2f}".replace("-0.00", "0.00") in shown
+    assert "X is 0.0000, of their products with X_hat 0.0000" in page.locator(".explorable").inner_text()
+
+
+def test_a_stream_is_stepped_and_played(page_of):
+    page = page_of("running_mean", reduced_motion="reduce")
+    page.get_by_role("slider", name="batches seen").fill("98")
+    page.get_by_role("button", name="step").click()
+    assert page.get_by_role("slider", name="batches seen").input_value() == "99"
+    page.get_by_role("button", name="momentum=None").click()
+    assert "the plain average of all batches" in sentence(page)
+    page.get_by_role("slider", name="batches seen").fill("1")
+    page.get_by_role("button", name="play").click()  # at once, for those who asked for less motion
+    assert page.get_by_role("slider", name="batches seen").input_value() == "100"
+    moving = page_of("running_mean")
+    moving.get_by_role("slider", name="batches seen").fill("96")
+    moving.get_by_role("button", name="play").click()
+    moving.wait_for_function("document.querySelector('input[type=range]').value == 100")
+    moving.get_by_role("button", name="play").wait_for()  # it was "stop"
+
+
+def test_a_net_gets_well_by_batch_norm(page_of):
+    page = page_of('<div data-explorable="depth" data-state="depth=30&gain=3&activation=none"></div>')
+    assert re.match(r"Exploding: the last layer's standard deviation is 1\.\de\+14", sentence(page)), sentence(page)
+    page.get_by_label("batch norm").check()
+    assert sentence(page).startswith("In order: standard deviation 1 in the last layer")
+    page.get_by_label("batch norm").uncheck()
+    page.get_by_role("slider", name="gain").fill("0.5")
+    assert re.match(r"Vanishing: the last layer's standard deviation is \d\.\de-10\.", sentence(page)), sentence(page)
+    page.get_by_label("activation").select_option("tanh")
+    page.get_by_role("slider", name="gain").fill("3")
+    assert "Saturated: " in sentence(page)
+
+
+def test_many_draws_near_the_value(page_of):
+    page = page_of("dropout")
+    for _ in range(10):
+        page.get_by_role("button", name="draw 100").click()
+    assert page.get_by_role("button", name="draw again").is_disabled()
+    X, means, formula = (numbers(page, row) for row in ("X", "mean of 1000", "std, formula"))
+    assert (means - X).abs().max() < 4 * (formula / 1000**0.5).max()
+    torch.testing.assert_close(numbers(page, "std, drawn"), formula, rtol=0.05, atol=0)
+    page.get_by_label("training").uncheck()
+    assert numbers(page, "Y").tolist() == X.tolist()
+
+
+def test_a_link_carries_a_state_and_a_wrong_one_is_told(page_of):
+    page = page_of("one_batch", "depth", link="#one_batch?values=1,2,9&gamma=2")
+    batch = page.locator("#one_batch")
+    assert numbers(page, "X").tolist() == [1, 2, 9]
+    link = batch.get_by_role("link", name="Link to this state")
+    assert "values=1,2,9&gamma=2&beta=0" in link.get_attribute("href")
+    batch.get_by_role("button", name="remove one").click()
+    assert "values=1,2&gamma=2" in link.get_attribute("href")
+    link.click()
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('.ready').length === 2")
+    assert numbers(page, "X").tolist() == [1, 2]
+    for link, words in {
+        "values=1,,9": "values should be 0 to 8 numbers from -1000 to 1000, but is 1,NaN,9.",
+        "values=one": "values should be 0 to 8 numbers from -1000 to 1000, but is NaN.",
+        "gama=2": "There is no gama here, only values, gamma, beta, eps, training, running_mean, running_var.",
+        "training=maybe": "training should be true or false, but is maybe.",
+        "eps=": "eps should be one of 0.00001, 0.1, 1, but is empty.",
+        "gamma=1e9": "gamma should be a number from -3 to 3, but is 1000000000.",
+    }.items():
+        page.evaluate("link => { location.hash = link }", f"#one_batch?{link}")
+        page.wait_for_function(
+            "words => document.querySelector('#one_batch .wrong')?.innerText.includes(words)", arg=words
+        )
+        assert in_view(page) == [1, 2, 4, 5, 8]  # the usual state
+
+
+BAD = {
+    "one_batch": {"values": [float("nan")], "gamma": None, "eps": "abc", "training": 3, "running_var": -1},
+    "which_values": {"norm": "XN", "values": [], "cell": 49, "groups": 3, "change": float("inf")},
+    "running_mean": {"momentum": 2, "batch_size": 1, "steps": 0.5, "drift": float("nan"), "seed": None},
+    "depth": {"depth": 0, "gain": "", "activation": [], "batch_norm": None, "seed": 1e9},
+    "push_one_output": {"values": [1], "output": 9, "pull": float("nan"), "gamma": 9, "spread": 0},
+    "dropout": {"values": [], "p": 1, "draws": 0, "training": "yes", "seed": -1},
+}
+SET = """async ([name, state]) => {
+  const { shared, modules, states } = parts, text = shared + modules[name];
+  const { default: widget } = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  const el = document.body.appendChild(document.createElement("div")), now = { ...states[name], ...state };
+  const model = { get: key => now[key], on() {}, off() {}, save_changes() {}, set(key, v) { now[key] = v } };
+  widget.render({ el, model });
+  const said = el.innerText;
+  el.remove();
+  return said;
+}"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bad_state_gets_a_sentence(name, page_of):
+    page = page_of()
+    page.evaluate("text => { parts = JSON.parse(text) }", explorables.parts())
+    for key, value in BAD[name].items():
+        said = page.evaluate(SET, [name, {key: value}]).strip()
+        assert re.fullmatch(rf"{key} should be .*, but is .*\.", said), (key, value, said)
+    if name == "push_one_output":
+        assert "There is no output 7: the batch has 5 values." in page.evaluate(SET, [name, {"output": 7}])
+
+
+@pytest.mark.parametrize("colors", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_everyone_can_use_them(width, colors, page_of, packages, screenshots):
+    page = page_of(*NAMES, width=width, colors=colors)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.add_script_tag(path=unpack("axe-core-4.14.1") / "package" / "axe.min.js")
+    found = page.evaluate("axe.run(document.body)")
+    assert [f"{v['id']}: {v['nodes'][0]['html']}" for v in found["violations"]] == []
+    heights = page.evaluate("[...document.querySelectorAll('svg text')].map(e => e.getBoundingClientRect().height)")
+    assert min(height for height in heights if height) >= 12
+    page.screenshot(path=screenshots / f"explorables-{width}-{colors['paper'][1:3]}.png", full_page=True)
+
+
+def test_all_six_are_small(tell):
+    sizes = {path.name: path.stat().st_size for path in Path(explorables.__file__).parent.glob("*.js")}
+    lines = {name: len(source(name).splitlines()) for name in sizes}
+    tell("explorables", *(f"{name:<20} {lines[name]:>4} lines {sizes[name]:>6,} bytes" for name in sorted(sizes)))
+    assert max(count for name, count in lines.items() if name != "shared.js") <= 150
+    assert lines["shared.js"] <= 200
+    assert len(explorables.script().encode()) < 150_000
+
+
+def test_their_state_is_typed_and_can_be_read_back():
+    widget = explorables.one_batch(values=torch.arange(3), training=False)
+    assert widget.values == [0, 1, 2]
+    widget.values = [4, 5]
+    assert widget.state()["values"] == [4, 5]
+    with pytest.raises(TypeError, match="OneBatch takes values, gamma, .*, not valeus"):
+        explorables.one_batch(valeus=[1])
+    for values, words in {
+        (1, float("nan")): "values should be finite numbers, but one is nan",
+        tuple(range(9)): "values should be 0 to 8 numbers, but there are 9",
+        "ab": "values should be a sequence of numbers, but is",
+    }.items():
+        with pytest.raises(TraitError, match=words):
+            explorables.one_batch(values=values)
+    with pytest.raises(TraitError, match="should be 48 numbers, but there are 2"):
+        explorables.which_values(values=[1, 2])
+    with pytest.raises(ValueError, match="no explorable 'one', only one_batch, which_values"):
+        explorables.element("one")

@@ -44,13 +44,17 @@ def element(name: str, *, linked: bool = False, **state: Any) -> str:
     return f'<div {anchor}data-explorable="{name}" data-state="{escape(urlencode(words, safe=","))}"></div>'
 
 
-def script() -> str:
-    """Return the script that puts an explorable into each `element` of a page. It needs no kernel and no network."""
-    parts = {
+def parts() -> str:
+    """Return as JSON all that explorables are made of: the modules, what they share, and their usual states."""
+    found = {
         "shared": source("shared.js"),
         "style": source("explorable.css"),
         "modules": {name: source(f"{name}.js") for name in CLASSES},
         "states": {name: cls().state() for name, cls in CLASSES.items()},
     }
-    text = json.dumps(parts, ensure_ascii=False).replace("</", "<\\/")  # which would end a page's script
-    return f"{{\nconst EXPLORABLES = {text};\n{source('loader.js')}}}\n"
+    return json.dumps(found, ensure_ascii=False).replace("</", "<\\/")  # which would end a page's script
+
+
+def script() -> str:
+    """Return the script that puts an explorable into each `element` of a page. It needs no kernel and no network."""
+    return f"{{\nconst EXPLORABLES = {parts()};\n{source('loader.js')}}}\n"

@@ -90,9 +90,10 @@ function verdict(layers) {
   if (last.std < 0.01) found.push(`Vanishing: the last layer's standard deviation is ${short(last.std)}.`);
   if (ratio < 0.01) found.push(`Vanishing: at layer 1 the gradient is ${short(ratio)} times the last layer's.`);
   if (dead.dead > 0.25) found.push(`Dead: ${percent(dead.dead)} of ${where(dead)}'s units give 0 for every example.`);
-  if (flat.saturated > 0.25) found.push(`Saturated: ${percent(flat.saturated)} of ${where(flat)}'s outputs lie on flat ends.`);
-  const order = `In order: standard deviation ${short(last.std)} in the last layer, gradient ${short(ratio)} in the first.`;
-  return found.join(" ") || order;
+  const ends = `${percent(flat.saturated)} of ${where(flat)}'s outputs`;
+  if (flat.saturated > 0.25) found.push(`Saturated: ${ends} lie on the flat ends.`);
+  const [std, gradient] = [short(last.std), short(ratio)];
+  return found.join(" ") || `In order: standard deviation ${std} in the last layer, gradient ${gradient} in the first.`;
 }
 
 function draw(state, stage) {

@@ -8,10 +8,10 @@ const range = (n) => [...Array(n).keys()];
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const near = (a, b) => Math.abs(a - b) < 1e-9;
 
-// A number in words: "-0.50", "1.2e+9".
-const fixed = (x, digits = 2) =>
-  Math.abs(x) >= 1e5 ? x.toExponential(1) : x.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
-const short = (x) => (x === null ? "none" : x && Math.abs(x) < 1e-3 ? x.toExponential(1) : `${+x.toPrecision(3)}`);
+// A number in words, with so many digits behind the point, or with three digits in all: "-0.50", "12.3", "1.2e+9".
+const large = (x) => Math.abs(x) >= 1e5, small = (x) => x && Math.abs(x) < 1e-3;
+const fixed = (x, digits = 2) => (large(x) ? x.toExponential(1) : x.toFixed(digits).replace(/^-(0\.?0*)$/, "$1"));
+const short = (x) => (x === null ? "none" : large(x) || small(x) ? x.toExponential(1) : `${+x.toPrecision(3)}`);
 
 // What a value should be, by its rule: { flag } or { options } or { min, max, list: [fewest, most], whole, orNone }.
 const wanted = ({ flag, options, list, min, max, whole, orNone }) =>
@@ -161,6 +161,7 @@ export class Stage {
       g.setPointerCapture(event.pointerId);
       Object.assign(this, { held: this.shown, dragging: key });
     };
+    g.ontouchstart = (event) => event.preventDefault(); // the page does not scroll with it
     g.onpointermove = (event) => {
       const box = this.svg.getBoundingClientRect(); // which a slide may have scaled
       const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -187,10 +188,8 @@ export class Stage {
     if (flag) e.checked = value;
     else if (e.value !== String(value)) e.value = value;
     if (text) this.at(box, "output", `${name} output`, { "aria-hidden": true }, text);
-    e.onpointerdown = e.onkeydown = (event) => {
-      this.held = this.shown;
-      if (/^Page/.test(event.key)) event.preventDefault();
-    };
+    e.onpointerdown = () => void (this.held = this.shown);
+    e.onkeydown = (event) => void (/^Page/.test(event.key) ? event.preventDefault() : (this.held = this.shown));
     e.oninput = () => this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
   }
   button(label, act, disabled = false) {
