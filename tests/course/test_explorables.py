@@ -403,7 +403,7 @@ def test_a_net_gets_well_by_batch_norm(page_of):
     page = page_of('<div data-explorable="depth" data-state="depth=30&gain=3&activation=none"></div>')
     assert re.match(r"Exploding: the last layer's standard deviation is 1\.\de\+14", sentence(page)), sentence(page)
     page.get_by_label("batch norm").check()
-    assert sentence(page).startswith("In order: standard deviation 1 in the last layer")
+    assert sentence(page).startswith("In order: the last layer's standard deviation is 1, ")
     page.get_by_label("batch norm").uncheck()
     page.get_by_role("slider", name="gain").fill("0.5")
     assert re.match(r"Vanishing: the last layer's standard deviation is \d\.\de-10\.", sentence(page)), sentence(page)

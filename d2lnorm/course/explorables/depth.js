@@ -93,7 +93,8 @@ function verdict(layers) {
   const ends = `${percent(flat.saturated)} of ${where(flat)}'s outputs`;
   if (flat.saturated > 0.25) found.push(`Saturated: ${ends} lie on the flat ends.`);
   const [std, gradient] = [short(last.std), short(ratio)];
-  return found.join(" ") || `In order: standard deviation ${std} in the last layer, gradient ${gradient} in the first.`;
+  const order = `In order: the last layer's standard deviation is ${std}, layer 1's gradient`;
+  return found.join(" ") || `${order} ${gradient} times the last layer's.`;
 }
 
 function draw(state, stage) {
@@ -104,7 +105,7 @@ function draw(state, stage) {
   const wide = (right - left) / n, base = top + high + 30 + bars / 2;
   const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
   stage.size(base + bars / 2 + 26);
-  stage.text("name", 0, 12, "values of each layer (darker: more of them)", start);
+  stage.text("name", 0, 12, "values of each layer (deeper blue: more of them)", start);
   stage.text("name of bars", 0, base - bars / 2 - 8, "size of the gradient at each layer (at the last: 1)", start);
   for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
     stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);

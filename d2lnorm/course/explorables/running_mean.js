@@ -34,7 +34,7 @@ function draw(state, stage) {
   const [low, high] = stage.around("y", [...all.batches, 0], 0.3);
   const x = linear(0, max, left, right), y = linear(low, high, bottom, top);
   const path = (numbers) => numbers.map((v, t) => `${t ? "L" : "M"}${x(t + 1).toFixed(1)} ${y(v).toFixed(1)}`).join("");
-  stage.size(262);
+  stage.size(274);
   stage.axis("x axis", x, bottom + 6, "");
   stage.text("x name", right, bottom + 40, "batches seen", { "text-anchor": "end" });
   for (const v of [-4, -2, -1, 0, 1, 2, 4].filter((v) => v > low && v < high)) {
