@@ -11,6 +11,7 @@ from traitlets import TraitError
 
 from d2lnorm.course import explorables
 from d2lnorm.course.explorables.widgets import source
+from hand import drag, in_view, numbers, sentence, touch
 from npm_packages import unpack
 
 NAMES = list(explorables.CLASSES)
@@ -105,22 +106,28 @@ def a_stream(g):
 
 def running_mean(state, draws):
     norm, true = (nn.BatchNorm1d(1, momentum=state["momentum"], dtype=torch.float64) for _ in range(2))
-    batches, line, size = [], [], state["batch_size"]
+    weights = nn.BatchNorm1d(state["steps"], momentum=state["momentum"], dtype=torch.float64)
+    batches, line, smooth, typical, size = [], [], [], [], state["batch_size"]
     for t in range(state["steps"]):
-        now = state["drift"] * (t + 1)
+        now = 1 + state["drift"] * (t + 1)
         X = torch.tensor(draws[t * 64 : t * 64 + size], dtype=torch.float64)[:, None] + now
         norm(X)
         true(torch.tensor([[now - 1], [now + 1]], dtype=torch.float64))  # a batch whose mean is the true one
+        weights(F.one_hot(torch.tensor([t, t]), state["steps"]).double())  # channel t: what batch t counts in the end
         batches.append(X.mean())
         line.append(norm.running_mean[0].clone())
-    mean, smooth = norm.running_mean[0], true.running_mean[0]
+        smooth.append(true.running_mean[0].clone())
+        typical.append(weights.running_mean.square().sum().div(size).sqrt())  # the values have variance 1
+    mean = norm.running_mean[0]
     kept = {
         "running": mean,
         "running_var": norm.running_var[0],
         "line": torch.stack(line),
         "batches": torch.stack(batches),
+        "smooth": torch.stack(smooth),
+        "typical": torch.stack(typical),
     }
-    return kept | {"lag": smooth - now, "noise": mean - smooth}
+    return kept | {"lag": smooth[-1] - now, "noise": mean - smooth[-1]}
 
 
 def a_net(g):
@@ -263,33 +270,6 @@ def page_of(browser, tmp_path_factory):
     assert faults == []
 
 
-def numbers(page, row):
-    """The numbers of a row in a table in view."""
-    cells = page.locator(f"tr:has(th:text-is('{row}')) td").all_inner_texts()
-    return torch.tensor([float(cell) for cell in cells], dtype=torch.float64)
-
-
-def in_view(page):
-    """What one_batch shows is what torch computes of the values in view."""
-    X = numbers(page, "X")
-    Y = F.batch_norm(X[:, None], None, None, training=True)[:, 0]
-    torch.testing.assert_close(numbers(page, "Y"), Y, rtol=0, atol=0.0051)
-    return X.tolist()
-
-
-def drag(page, handle, right=0, down=0):
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + right, y + down, steps=4)
-    page.mouse.up()
-
-
-def sentence(page):
-    return page.locator("[role=status]").inner_text()
-
-
 def test_a_drag_moves_all_outputs_in_training_and_one_in_evaluation(page_of):
     page = page_of("one_batch")
     handle = page.get_by_role("slider", name="value 2 of 5")
@@ -298,12 +278,12 @@ def test_a_drag_moves_all_outputs_in_training_and_one_in_evaluation(page_of):
     assert in_view(page)[1] > 2.5
     assert sentence(page) == "You moved 1 of 5 values: 5 of 5 outputs moved."
     page.get_by_label("training").uncheck()
-    X = numbers(page, "X")
-    torch.testing.assert_close(numbers(page, "Y"), X, rtol=0, atol=0.0051)  # of the usual running statistics
+    Y = (numbers(page, "X") - 3) / 2  # by the usual running statistics
+    torch.testing.assert_close(numbers(page, "Y"), Y, rtol=0, atol=0.0051)
     drag(page, handle, right=-30)
     assert sentence(page) == "You moved 1 of 5 values: 1 of 5 outputs moved."
     assert page.locator("path[fill='#D55E00']").count() == 1  # a mark of another shape, too, and its path
-    assert "mean 0.000, var 1.000" in page.locator(".explorable").inner_text()
+    assert "running ones: mean 3.000, var 4.000." in page.locator(".explorable").inner_text()
 
 
 def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
@@ -312,6 +292,7 @@ def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
         page.get_by_role("button", name="remove one").click()
     drag(page, page.get_by_role("slider", name="value 1 of 2"), right=-50)
     assert numbers(page, "Y").tolist() == [-1, 1]
+    assert sentence(page).startswith("You moved 1 of 2 values: 0 of 2 outputs moved. Two values give")
     page.get_by_role("button", name="remove one").click()
     assert sentence(page).startswith("One value is refused in training")
     assert page.locator("td", has_text="–").count() == 2
@@ -319,6 +300,8 @@ def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
     assert sentence(page).startswith("An empty batch")
     page.get_by_role("button", name="start again").click()
     assert in_view(page) == [1, 2, 4, 5, 8]
+    page.get_by_label("gamma").fill("2")  # no value was moved
+    assert sentence(page).startswith("4 of 5 outputs moved.")  # the one at 0 stays there
 
 
 def test_keys_move_a_value_and_focus_is_seen(page_of):
@@ -333,80 +316,119 @@ def test_keys_move_a_value_and_focus_is_seen(page_of):
     assert handle.get_attribute("aria-valuetext") == "1.2"
     assert in_view(page)[0] == 1.2
     assert sentence(page) == "You moved 1 of 5 values: 5 of 5 outputs moved."
+    page.keyboard.press("Shift+ArrowRight")
+    assert in_view(page)[0] == 2.2
     page.keyboard.press("Home")
     assert in_view(page)[0] < 0
 
 
+AXIS = "() => [...document.querySelectorAll('svg text')].map(e => e.textContent).join(' ')"
+
+
+def test_a_drag_does_not_change_the_scale_under_the_hand(page_of):
+    page = page_of("one_batch")
+    before = page.evaluate(AXIS)
+    drag(page, page.get_by_role("slider", name="value 5 of 5"), right=20)
+    assert in_view(page)[4] > 8.2
+    assert page.evaluate(AXIS) == before
+    drag(page, page.get_by_role("slider", name="value 5 of 5"), right=500)  # to the end of the axis, which then grows
+    assert page.evaluate(AXIS) != before
+
+
 def test_a_finger_moves_a_value(page_of):
     page = page_of("one_batch", has_touch=True, is_mobile=True)
-    box = page.get_by_role("slider", name="value 5 of 5").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    handle = page.get_by_role("slider", name="value 5 of 5")
+    box = handle.bounding_box()
     assert min(box["width"], box["height"]) >= 44  # pixels, for a finger
-    touch = page.context.new_cdp_session(page)
-    for kind, points in (("touchStart", [x]), ("touchMove", [x - 20]), ("touchMove", [x - 60]), ("touchEnd", [])):
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": p, "y": y} for p in points]})
+    touch(page, handle, right=-60)
     page.wait_for_function("parseFloat(document.querySelector('tr td:last-child').innerText) < 7")
     assert in_view(page)[4] < 7
 
 
-BOLD = """[...document.querySelectorAll("svg text")].filter(e => e.getAttribute("font-weight") == 700)
-  .map(e => parseInt(e.getAttribute("x")))"""
+MARKED = """[...document.querySelectorAll("svg text")].filter(e => e.getAttribute("font-weight") == 700
+  || /[↑↓]/.test(e.textContent)).map(e => parseInt(e.getAttribute("x")))"""
 
 
 def test_a_cell_is_touched_and_changed(page_of):
     page = page_of("which_values")
     cells = page.locator("rect.touch")
+    assert "Guess, then try." in sentence(page)
+    assert page.evaluate(MARKED) == []  # the answer is not in view
     for norm, count, images in (("BN", 12, 3), ("LN", 16, 1), ("GN", 8, 1), ("IN", 4, 1), ("RMS", 16, 1)):
         page.get_by_label("norm").select_option(norm)
         cells.nth(17).click()
         page.get_by_role("slider", name="change it by").fill("1.5")
         assert f"{count} of 48 cells share the statistics" in sentence(page)
         assert f"{count} of 48 outputs change" in sentence(page)
-        reached = page.evaluate(BOLD)
-        assert len(reached) == 2 * count  # inputs that share, outputs that change
+        reached = page.evaluate(MARKED)
+        assert len(reached) == 2 * count  # bold inputs that share, outputs with an arrow
         assert len({x // 110 for x in reached}) == images
     assert "image 2, channel 1, pixel 2" in page.locator(".explorable").inner_text()
+    page.get_by_label("norm").select_option("RMS")
+    for cell, change, count, words in (
+        (41, 1, 15, "An input 0 stays 0"),  # in its image is one
+        (41, -2.4, 1, "only the cell's sign changed"),
+        (1, 1, 16, "/ root(mean square + eps)."),
+    ):
+        page.get_by_role("slider", name="cell").fill(str(cell))
+        page.get_by_role("slider", name="change it by").fill(str(change))
+        assert f"{count} of 48 outputs change" in sentence(page)
+        assert words in page.locator(".explorable").inner_text()
+    for groups, norm in ((1, "layer norm"), (4, "instance norm")):
+        page.get_by_label("norm").select_option("GN")
+        page.get_by_label("groups").select_option(str(groups))
+        assert f"it is {norm}." in page.locator(".explorable").inner_text()
 
 
 def test_one_output_is_pulled(page_of):
     page = page_of("push_one_output")
-    drag(page, page.get_by_role("slider", name="gradient of output 2"), down=60)
-    assert sentence(page) == "You pull 1 output: the gradient reaches 5 of 5 inputs."
+    drag(page, page.get_by_role("slider", name="gradient of output 2"), down=100)
+    assert sentence(page).startswith("You pull 1 output: the gradient reaches 5 of 5 inputs.")
     pull = float(page.get_by_role("slider", name="gradient of output 2").get_attribute("aria-valuetext"))
     assert pull < 0
     X = torch.tensor([[1.0], [2.0], [4.0], [5.0], [8.0]], dtype=torch.float64, requires_grad=True)
     (dX,) = torch.autograd.grad(F.batch_norm(X, None, None, training=True)[1], X, torch.tensor([pull]).double())
     shown = page.evaluate("[...document.querySelectorAll('text')].map(e => e.textContent)")
     for gradient in dX[:, 0].tolist():
-        assert f"{gradient:.2f}".replace("-0.00", "0.00") in shown
-    assert "X is 0.0000, of their products with X_hat 0.0000" in page.locator(".explorable").inner_text()
+        assert f"{gradient:.3f}".replace("-0.000", "0.000") in shown
+    assert "gradients of X sum to 0.000: a number added" in page.locator(".explorable").inner_text()
+    assert "Times X_hat they sum to 0.000: X stretched" in page.locator(".explorable").inner_text()
+    page.locator("circle.touch").last.click()
+    assert page.get_by_role("slider", name="gradient of output 5").count() == 1
+    assert page.get_by_label("pull output").get_attribute("max") == "5"
 
 
 def test_a_stream_is_stepped_and_played(page_of):
     page = page_of("running_mean", reduced_motion="reduce")
     page.get_by_role("slider", name="batches seen").fill("98")
-    page.get_by_role("button", name="step").click()
+    page.get_by_role("button", name="next batch").click()
     assert page.get_by_role("slider", name="batches seen").input_value() == "99"
     page.get_by_role("button", name="momentum=None").click()
     assert "the plain average of all batches" in sentence(page)
+    assert page.get_by_label("momentum").get_attribute("aria-valuetext") == "None"
+    page.get_by_label("momentum").fill("0.2")
+    assert "the new batch counts 20 %" in sentence(page)
     page.get_by_role("slider", name="batches seen").fill("1")
     page.get_by_role("button", name="play").click()  # at once, for those who asked for less motion
     assert page.get_by_role("slider", name="batches seen").input_value() == "100"
     moving = page_of("running_mean")
     moving.get_by_role("slider", name="batches seen").fill("96")
     moving.get_by_role("button", name="play").click()
+    order = moving.locator("button").all_inner_texts()
+    assert order == ["next batch", "stop", "momentum=None", "other batches", "start again"]
     moving.wait_for_function("document.querySelector('input[type=range]').value == 100")
     moving.get_by_role("button", name="play").wait_for()  # it was "stop"
 
 
 def test_a_net_gets_well_by_batch_norm(page_of):
     page = page_of('<div data-explorable="depth" data-state="depth=30&gain=3&activation=none"></div>')
-    assert re.match(r"Exploding: the last layer's standard deviation is 1\.\de\+14", sentence(page)), sentence(page)
+    assert re.match(r"The last layer's standard deviation is 1\.\de\+14; .* Exploding", sentence(page)), sentence(page)
     page.get_by_label("batch norm").check()
-    assert sentence(page).startswith("In order: the last layer's standard deviation is 1, ")
+    assert sentence(page).startswith("The last layer's standard deviation is 1; ")
+    assert "Neither explodes (100 times) nor vanishes." in sentence(page)
     page.get_by_label("batch norm").uncheck()
     page.get_by_role("slider", name="gain").fill("0.5")
-    assert re.match(r"Vanishing: the last layer's standard deviation is \d\.\de-10\.", sentence(page)), sentence(page)
+    assert re.match(r"The last layer's standard deviation is \d\.\de-10; .* Vanishing", sentence(page)), sentence(page)
     page.get_by_label("activation").select_option("tanh")
     page.get_by_role("slider", name="gain").fill("3")
     assert "Saturated: " in sentence(page)
@@ -415,13 +437,15 @@ def test_a_net_gets_well_by_batch_norm(page_of):
 def test_many_draws_near_the_value(page_of):
     page = page_of("dropout")
     for _ in range(10):
-        page.get_by_role("button", name="draw 100").click()
+        page.get_by_role("button", name="draw 100 more").click()
     assert page.get_by_role("button", name="draw again").is_disabled()
-    X, means, formula = (numbers(page, row) for row in ("X", "mean of 1000", "std, formula"))
+    X, means, formula = (numbers(page, row) for row in ("X", "mean of 1000", "std of one draw"))
     assert (means - X).abs().max() < 4 * (formula / 1000**0.5).max()
-    torch.testing.assert_close(numbers(page, "std, drawn"), formula, rtol=0.05, atol=0)
+    torch.testing.assert_close(numbers(page, "std of these draws"), formula, rtol=0.05, atol=0)
+    torch.testing.assert_close(numbers(page, "std of such means"), formula / 1000**0.5, rtol=0, atol=0.0051)
     page.get_by_label("training").uncheck()
     assert numbers(page, "Y").tolist() == X.tolist()
+    assert page.get_by_role("button", name="other draws").is_disabled()
 
 
 def test_a_link_carries_a_state_and_a_wrong_one_is_told(page_of):

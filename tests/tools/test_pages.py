@@ -1,5 +1,7 @@
 """The site of pages: what a reader sees of it in a browser, without a network, on a screen and on a phone."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -8,6 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 import pages
+from hand import in_view, mouse_key_and_finger
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -132,6 +135,40 @@ def test_a_figure_is_enlarged_by_a_click_and_the_next_page_follows(site, tab):
     assert page.url.endswith(f"{NOTEBOOKS[2]}.html")
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_gallery_answers_the_hand_and_a_link(site, tab, width, screenshots):
+    address = (site / "explorables.html").as_uri()
+    page, faults = tab("about:blank", width)
+    page.goto(address)
+    page.wait_for_function("document.querySelectorAll('.ready').length === 6")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=screenshots / f"gallery-{width}.png", full_page=True)
+    place = page.locator("#one_batch")
+    place.scroll_into_view_if_needed()
+    values = mouse_key_and_finger(page, place)
+    link = place.get_by_role("link", name="Link to this state").get_attribute("href")
+    page.goto(address + link)
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('.ready').length === 6")
+    assert in_view(place) == values
+    assert faults == []
+
+
+def test_a_notebook_s_page_has_its_explorables(site, soups, tab, screenshots):
+    for name in NOTEBOOKS:
+        cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        widgets = ["".join(c["source"]) for c in cells if "widget" in c["metadata"].get("tags", [])]
+        there = [e["data-explorable"] for e in soups[site / "notebooks" / f"{name}.html"].select("[data-explorable]")]
+        assert there == [re.search(r"explorables\.(\w+)", source)[1] for source in widgets]
+    page, faults = tab(site / "notebooks" / "02_batch_norm_from_scratch.html")
+    page.wait_for_function("document.querySelectorAll('.ready').length === 2")
+    place = page.locator("#one_batch")
+    place.scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "page-02-explorable.png")
+    mouse_key_and_finger(page, place)
+    assert faults == []
+
+
 def test_a_page_can_be_dark(site, tab):
     page, _ = tab(site / "index.html")
     for theme in ("dark", "light"):
@@ -146,6 +183,7 @@ def tiny(tmp_path, packages, monkeypatch):
     for name in ("docs/site", "d2lnorm"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "docs/site/api.md").write_text("# API")
+    (tmp_path / "docs/site/explorables.md").unlink()  # it leads to notebooks
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "TEXTS", ("docs", "d2lnorm"))

@@ -15,12 +15,14 @@ import pypandoc
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 import cell_filter
 import check_deck
 import npm_packages
 import slides
 from browser import NoBrowser
+from hand import mouse_key_and_finger
 
 ROOT = Path(__file__).parents[2]
 DECKS = {path.stem: path for path in sorted((ROOT / "slides").glob("*.md"))}
@@ -202,6 +204,7 @@ def cell(name, what="output", more=""):
         (cell("table", "output", "from=a"), "only code and printed lines can be cut"),
         (cell("sums", "output", 'to=" 3"'), "slide 'Second': Pandoc does not understand '::: {.cell #sums"),
         ("::: {.cel #sums show=code}\n:::", "slide 'Second': nothing stands in ::: cel"),
+        ("::: {.explorable #one}\n:::", "slide 'Second', cell 'one': there is no explorable 'one', only one_batch"),
         (". . . {{ code sums }}", "slide 'Second': Pandoc does not understand '. . . {{ code sums }}'"),
     ],
 )
@@ -324,6 +327,8 @@ def test_the_pdf_has_a_page_for_each_slide(name, browser, packages, make_deck):
     tab.wait_for_function("document.querySelector('.pdf-page')")
     tab.wait_for_timeout(200)
     assert tab.evaluate(OFF_THE_PAGE) == []
+    drawn = tab.locator(".explorable svg:has(path, rect)")
+    assert drawn.count() == DECKS[name].read_text().count("{.explorable ")
     tab.close()
     pages = re.findall(rb"/Type\s*/Page\b", made.with_suffix(".pdf").read_bytes())
     assert len(pages) == slides.outline(DECKS[name])[1]
@@ -350,6 +355,8 @@ FAULTS = [  # what stands on a slide, and what the check says of it
     (f"![](data:image/png;base64,{PIXEL})", "an image without alt text"),
     (f'<img src="data:image/png;base64,{PIXEL}" alt="a dot" style="width: 90px">', "90 pixels wide"),
     (cell("dot"), None),
+    ("::: {.explorable #one_batch gamma=9}\n:::", "a state that does not fit"),
+    ("::: {.explorable #one_batch gamma=3}\n:::", None),
     ("all is well: $x$ `a` {{", None),
 ]
 
@@ -413,6 +420,24 @@ def test_a_prediction_s_result_is_hidden_until_the_key_is_pressed(tmp_path, brow
     shown = result.evaluate("e => getComputedStyle(e.closest('.fragment')).visibility")
     page.close()
     assert (hidden, shown) == ("hidden", "visible")
+
+
+def test_an_explorable_on_a_slide_answers_the_hand_and_turns_no_slide(tmp_path, browser, packages, screenshots):
+    body = "## One\n\nwords\n\n## Two\n\n::: {.explorable #one_batch}\n:::\n\n## Three\n\nwords"
+    deck = slides.make(write_deck(tmp_path, body), tmp_path / "deck.html")
+    page = browser.new_page(viewport={"width": 1000, "height": 700})  # reveal.js makes the slide smaller
+    page.goto(f"{deck.as_uri()}#/three")
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    page.keyboard.press("PageUp")
+    place = page.locator(".present .explorable")
+    place.wait_for()
+    mouse_key_and_finger(page, place)
+    place.get_by_role("slider", name="gamma").press("ArrowRight")
+    page.screenshot(path=screenshots / "slide-explorable.png")
+    turned = page.evaluate("Reveal.getIndices().h")
+    place.get_by_role("slider", name="value 2 of 5").press("PageDown")  # a presenter's key
+    assert page.evaluate("Reveal.getIndices().h") == turned + 1
+    page.close()
 
 
 def test_the_speaker_sees_notes_and_the_room_does_not(tmp_path, browser, packages):
@@ -494,6 +519,21 @@ def test_a_deck_becomes_a_powerpoint_file_and_an_edited_one_is_kept(tmp_path, mo
 
 
 # The packages of npm.
+
+
+def test_in_powerpoint_a_picture_stands_for_an_explorable(tmp_path, browser, packages, screenshots):
+    deck = write_deck(tmp_path, "::: {.explorable #one_batch}\n:::")
+    made = slides.make(deck, tmp_path / "deck.pptx")
+    with ZipFile(made) as file:
+        (name,) = (n for n in file.namelist() if n.startswith("ppt/media/"))
+        image = Image.open(io.BytesIO(file.read(name))).convert("RGB")
+        assert "one_batch: try it on the course" in file.read("ppt/slides/slide2.xml").decode()
+    image.save(screenshots / "powerpoint-explorable.png")
+    count, colors = dict.fromkeys(((0, 114, 178), (0, 158, 115), (213, 94, 0)), 0), image.getdata()
+    for color in colors:
+        if color in count:
+            count[color] += 1
+    assert min(count.values()) > 200  # handles, outputs, mean: each in its color
 
 
 def test_a_damaged_archive_is_never_used(tmp_path, monkeypatch, capsys, packages):

@@ -79,56 +79,59 @@ export function compute({ depth, gain, activation, batch_norm, skip }, { inputs,
   return { layers };
 }
 
-// What a doctor would say, with the numbers.
-function verdict(layers) {
+// What a doctor would say: first the two numbers, then what is wrong with them, or with single units.
+function verdict(layers, skip) {
   const last = layers.at(-1), ratio = layers[0].gradient / last.gradient;
   const worst = (what) => layers.reduce((a, b) => (b[what] > a[what] ? b : a));
-  const percent = (share) => `${Math.round(100 * share)} %`, where = (layer) => `layer ${layers.indexOf(layer) + 1}`;
   const [dead, flat] = [worst("dead"), worst("saturated")], found = [];
-  if (last.std > 100) found.push(`Exploding: the last layer's standard deviation is ${short(last.std)}.`);
-  if (ratio > 100) found.push(`Exploding: the gradient grows ${short(ratio)} times on its way back to layer 1.`);
-  if (last.std < 0.01) found.push(`Vanishing: the last layer's standard deviation is ${short(last.std)}.`);
-  if (ratio < 0.01) found.push(`Vanishing: at layer 1 the gradient is ${short(ratio)} times the last layer's.`);
-  if (dead.dead > 0.25) found.push(`Dead: ${percent(dead.dead)} of ${where(dead)}'s units give 0 for every example.`);
-  const ends = `${percent(flat.saturated)} of ${where(flat)}'s outputs`;
-  if (flat.saturated > 0.25) found.push(`Saturated: ${ends} lie on the flat ends.`);
-  const [std, gradient] = [short(last.std), short(ratio)];
-  const order = `In order: the last layer's standard deviation is ${std}, layer 1's gradient`;
-  return found.join(" ") || `${order} ${gradient} times the last layer's.`;
+  const share = (layer, what) => `${Math.round(100 * layer[what])} % of layer ${layers.indexOf(layer) + 1}'s`;
+  if (last.std > 100 || ratio > 100) found.push("Exploding (more than 100 times).");
+  if (last.std < 0.01 || ratio < 0.01) found.push("Vanishing (less than a hundredth).");
+  const before = skip ? ", before the skip connection adds" : "";
+  if (dead.dead > 0.25) found.push(`Dead: ${share(dead, "dead")} units give 0 for every example${before}.`);
+  if (flat.saturated > 0.25)
+    found.push(`Saturated: ${share(flat, "saturated")} outputs lie on the flat ends and pass hardly any gradient on` +
+      `${ratio > 1 ? "; large weights enlarge that of the others" : ""}.`);
+  return `The last layer's standard deviation is ${short(last.std)}; the gradient at layer 1 is ` +
+    `${short(ratio)} times that at the last. ${found.join(" ") || "Neither explodes (100 times) nor vanishes."}`;
 }
 
 function draw(state, stage) {
   const count = BATCH * WIDTH, numbers = normals(state.seed, 2 * count + spec.depth.max * WIDTH ** 2);
   const [inputs, upstream] = [numbers.slice(0, count), numbers.slice(count, 2 * count)];
   const { layers } = compute(state, { inputs, upstream, weights: numbers.slice(2 * count) });
-  const [left, right, top, high, bars] = [44, stage.width - 6, 24, 140, 130], n = layers.length;
-  const wide = (right - left) / n, base = top + high + 30 + bars / 2;
+  const [left, right, top, high, bars] = [44, stage.width - 6, 24, 140, 130], n = layers.length, last = layers.at(-1);
+  const wide = (right - left) / n, base = top + high + 52 + bars / 2;
   const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
   stage.size(base + bars / 2 + 26);
-  stage.text("name", 0, 12, "values of each layer (deeper blue: more of them)", start);
-  stage.text("name of bars", 0, base - bars / 2 - 8, "size of the gradient at each layer (at the last: 1)", start);
+  stage.text("name", 0, 12, "values of each layer (deeper blue: more of them); below, their std", start);
+  stage.text("name of bars", 0, base - bars / 2 - 8, "gradient by each layer's values (at the last: 1)", start);
   for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
     stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);
   for (const power of [-6, 0, 6]) stage.text(`1e${power}`, left - 8, base - (power / 6) * 50 + 4, `1e${power}`, end);
   stage.line("last's", left, base, right, base, { opacity: 0.6 });
-  for (const [l, { histogram, gradient }] of layers.entries()) {
+  for (const [l, { histogram, gradient, std }] of layers.entries()) {
     const bar = { x: (left + l * wide + 1).toFixed(1), width: Math.max(1, wide - 2).toFixed(1) };
     for (const [b, share] of histogram.entries()) {
       const dark = Math.min(1, 2.5 * share).toFixed(2), y = top + high * (1 - (b + 1) / BINS);
       stage.shape("rect", `${l} ${b}`, { ...bar, y, height: high / BINS, fill: BLUE, "fill-opacity": dark });
     }
-    const power = clamp(Math.log10(gradient / layers.at(-1).gradient) || 0, -7, 7), to = base - (power / 6) * 50;
-    const [y, height] = [Math.min(base, to).toFixed(1), Math.max(1.5, Math.abs(to - base)).toFixed(1)];
+    const power = clamp(Math.log10(gradient / last.gradient) || 0, -7, 7), to = base - (power / 6) * 50;
+    const height = Math.max(2, Math.abs(to - base)), y = (to + base - height) / 2, middle = left + (l + 0.5) * wide;
     stage.shape("rect", `gradient ${l}`, { ...bar, y, height, fill: RED });
-    const named = l === 0 || l === n - 1 || ((l + 1) % 5 === 0 && n - l > 2);
-    if (named) stage.text(`layer ${l}`, left + (l + 0.5) * wide, base + bars / 2 + 16, `${l + 1}`);
+    if (Math.abs(power) === 7) stage.text(`cut ${l}`, middle, to + (power > 0 ? -3 : 12), power > 0 ? "↑" : "↓");
+    if (!(l === 0 || l === n - 1 || ((l + 1) % 5 === 0 && n - l > 3))) continue;
+    stage.text(`layer ${l}`, middle, base + bars / 2 + 16, `${l + 1}`);
+    stage.text(`std ${l}`, middle, top + high + 16, short(+std.toPrecision(2)));
   }
   for (const name of ["depth", "gain", "activation"]) stage.control(name);
   stage.control("batch_norm", "batch norm");
   stage.control("skip", "skip connections");
   stage.button("other weights", () => stage.set({ seed: (state.seed + 1) % 1001 }));
   stage.button("start again", stage.again);
-  return { layers, sentence: verdict(layers) };
+  stage.say("net", `${WIDTH} units a layer; weights with standard deviation gain / root(${WIDTH}); batch norm stands ` +
+    "before the activation; a skip connection adds a layer's input to its output.");
+  return { layers, sentence: verdict(layers, state.skip) };
 }
 
 export default {

@@ -24,50 +24,61 @@ export function compute({ values, p, training, draws }, uniforms) {
   };
 }
 
+const TALL = 4; // the picture goes up to so many times the largest value; what is beyond is cut off
+
 function draw(state, stage) {
   const { values, p, training, draws, seed } = state, n = values.length, { max } = spec.draws;
   const result = compute(state, uniforms(seed, max * n)), { Y, mask, means, stds, formula } = result;
-  const [left, right, top, bottom] = [30, stage.width - 10, 14, 226];
-  const most = Math.max(0.1, ...values.map((x) => Math.abs(x) / (1 - p))), y = linear(-most, most, bottom, top);
-  const wide = (right - left) / n, column = (i) => left + (i + 0.5) * wide;
-  stage.size(240);
-  stage.line("zero", left, y(0), right, y(0), { opacity: 0.5 });
-  stage.text("0", left - 12, y(0) + 4, "0");
+  const [left, right, top, bottom] = [44, stage.width - 10, 20, 232];
+  const most = TALL * Math.max(0.1, ...values.map(Math.abs));
+  const y = linear(-most, most, bottom, top), wide = (right - left) / n, column = (i) => left + (i + 0.5) * wide;
+  const inside = (v) => y(clamp(v, -most, most));
+  stage.size(252);
+  for (const v of [-most, -most / 2, 0, most / 2, most]) {
+    stage.line(`level ${v}`, left, y(v), right, y(v), { opacity: v ? 0.2 : 0.5 });
+    stage.text(`level ${v} is`, left - 8, y(v) + 4, short(v), { "text-anchor": "end" });
+  }
+  const errors = formula.map((s) => s / Math.sqrt(draws));
   for (const [i, x] of values.entries()) {
-    const at = column(i), error = formula[i] / Math.sqrt(draws), half = Math.min(22, wide * 0.3);
-    const [low, high] = [y(Math.max(-most, x - 2 * error)), y(Math.min(most, x + 2 * error))];
-    const band = { x: at - half, width: 2 * half, y: high, height: Math.max(1, low - high) };
-    stage.shape("rect", `band ${i}`, { ...band, fill: BLUE, opacity: 0.25 });
+    const at = column(i), half = Math.min(22, wide * 0.3), dropped = training && !mask[i], to = inside(Y[i]);
+    if (training) {
+      const [low, high] = [inside(x - 2 * errors[i]), inside(x + 2 * errors[i])];
+      const band = { x: at - half, width: 2 * half, y: high, height: Math.max(1, low - high) };
+      stage.shape("rect", `band ${i}`, { ...band, fill: BLUE, opacity: 0.25 });
+    }
     stage.line(`evaluation ${i}`, at - half, y(x), at + half, y(x), { stroke: "currentColor", "stroke-width": 2.5 });
-    const dropped = training && !mask[i], to = y(Y[i]);
     const cross = { d: `M${at - 6} ${to - 6}l12 12m0 -12l-12 12`, stroke: "currentColor", "stroke-width": 2.5 };
     const disc = { d: `M${at} ${to}h0`, stroke: GREEN, "stroke-width": 14, "stroke-linecap": "round" };
     stage.shape("path", `output ${i}`, dropped ? cross : disc);
-    const m = y(means[i]);
-    const diamond = { d: `M${at} ${m - 8}l8 8l-8 8l-8 -8z`, fill: "none" };
-    stage.shape("path", `mean ${i}`, { ...diamond, stroke: RED, "stroke-width": 2.5 });
+    const cut = { "text-anchor": "start" };
+    if (Math.abs(Y[i]) > most) stage.text(`output ${i} is`, at + half + 4, to + 4, fixed(Y[i], 1), cut);
+    const m = inside(means[i]), diamond = { d: `M${at} ${m - 8}l8 8l-8 8l-8 -8z`, fill: "none" };
+    if (training) stage.shape("path", `mean ${i}`, { ...diamond, stroke: RED, "stroke-width": 2.5 });
   }
-  const marks = "Line: the value, as evaluation gives it. Disc: the output of this draw; cross: dropped. " +
-    "Diamond: the mean of all draws; band: two standard deviations of such means, by the formula.";
-  stage.say("key", marks);
-  stage.table("table", [
-    ["X", ...values.map((x) => fixed(x))],
-    ["mask", ...mask.map((kept) => (training ? (kept ? "kept" : "0") : "–"))],
-    ["Y", ...Y.map((x) => fixed(x))],
-    [`mean of ${draws}`, ...means.map((x) => fixed(x))],
-    ["std, drawn", ...stds.map((x) => fixed(x))],
-    ["std, formula", ...formula.map((x) => fixed(x))],
-  ]);
+  const marks = "Short line: the value. Disc: the output of the last draw; cross: dropped. Diamond: the mean of all " +
+    "draws; band: two standard deviations of such means up and down, by the formula.";
+  stage.say("key", training ? marks : "Short line: the value. Disc: the output.");
+  const row = (name, cells) => [name, ...cells], numbers = (v) => v.map((x) => fixed(x)), many = draws > 1;
+  const drawn = [
+    row("std of one draw", numbers(formula)),
+    row("std of these draws", many ? numbers(stds) : stds.map(() => "–")),
+    row(`mean of ${draws}`, numbers(means)),
+    row("std of such means", numbers(errors)),
+  ];
+  const [X, kept] = [row("X", numbers(values)), row("mask", mask.map((one) => (one ? "kept" : "dropped")))];
+  stage.table("table", training ? [X, kept, row("Y", numbers(Y)), ...drawn] : [X, row("Y", numbers(Y))]);
   stage.control("p");
   stage.control("training");
-  stage.button("draw again", () => stage.set({ draws: draws + 1 }), draws >= max);
-  stage.button("draw 100", () => stage.set({ draws: Math.min(max, draws + 100) }), draws >= max);
-  stage.button("other draws", () => stage.set({ seed: (seed + 1) % 1001 }));
+  const still = draws >= max || !training;
+  stage.button("draw again", () => stage.set({ draws: draws + 1 }), still);
+  stage.button("draw 100 more", () => stage.set({ draws: Math.min(max, draws + 100) }), still);
+  stage.button("other draws", () => stage.set({ seed: (seed + 1) % 1001 }), !training);
   stage.button("start again", stage.again);
-  const kept = mask.filter(Boolean).length, off = Math.max(...means.map((m, i) => Math.abs(m - values[i])));
+  const count = mask.filter(Boolean).length, off = means.map((m, i) => Math.abs(m - values[i]));
+  const worst = off.indexOf(Math.max(...off)), means_of = `The mean of ${many ? `${draws} draws` : "one draw"}`;
   const sentence = training
-    ? `This draw keeps ${kept} of ${n} values and divides them by 1 - p = ${fixed(1 - p)}. ` +
-      `The mean of ${draws} draw${draws > 1 ? "s" : ""} is off by at most ${fixed(off)}.`
+    ? `This draw keeps ${count} of ${n} values and divides them by 1 - p = ${fixed(1 - p)}. ${means_of} is off by ` +
+      `${fixed(off[worst])} in the worst column, where ${fixed(errors[worst])} is typical.`
     : "Evaluation: nothing is dropped, nothing is scaled, and nothing is drawn.";
   return { ...result, sentence };
 }

@@ -25,33 +25,36 @@ export function compute({ values, gamma, beta, eps, training, running_mean, runn
   return { ...batch, used, X_hat, Y: X_hat.map((x) => gamma * x + beta) };
 }
 
-function sentence(result, held, values) {
+const SEEN = 1e-3; // what moves less is not seen
+
+function sentence(result, held, { values, training }) {
   if (result.refused) return result.refused;
-  const { Y } = result, n = Y.length;
-  if (held?.Y?.length !== n) return `${n} outputs. Drag a value: which outputs move?`;
+  const { Y } = result, n = Y.length, ask = "Drag a value: which outputs move?";
+  if (held?.Y?.length !== n) return `${n} outputs. ${ask}`;
   const touched = values.filter((x, i) => !near(x, held.values[i])).length;
-  const moved = Y.filter((y, i) => !near(y, held.Y[i])).length;
-  return touched
-    ? `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.`
-    : `${moved} of ${n} outputs moved. Drag a value: which outputs move?`;
+  const moved = Y.filter((y, i) => Math.abs(y - held.Y[i]) > SEEN).length;
+  if (!touched) return moved ? `${moved} of ${n} outputs moved. ${ask}` : `${n} outputs. ${ask}`;
+  const two = n === 2 && training && !moved ? " Two values give beta - gamma and beta + gamma, wherever they lie." : "";
+  return `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.${two}`;
 }
 
 function draw(state, stage) {
   const { values, training } = state, result = { ...compute(state), values }, { held } = stage, n = values.length;
-  const { X_hat = [], Y = [], used } = result, [left, right, top, bottom] = [14, stage.width - 14, 60, 190];
+  const { X_hat = [], Y = [], used } = result, [left, right, top, bottom] = [14, stage.width - 14, 66, 196];
   const x = linear(...stage.around("x", n ? values : [0]), left, right);
   const y = linear(...stage.around("y", [...Y, -2, 2]), left, right);
-  stage.size(222);
+  stage.size(230);
   stage.axis("x axis", x, top, "values X");
   stage.axis("y axis", y, bottom, "outputs Y");
   if (used) {
     const [m, s] = [x(used.mean), Math.sqrt(used.var)], whose = training ? "mean" : "running mean";
-    stage.line("mean", m, top - 32, m, top, { stroke: RED, "stroke-width": 2 });
-    stage.line("deviation", x(used.mean - s), top - 32, x(used.mean + s), top - 32, { stroke: RED, "stroke-width": 2 });
-    stage.text("mean is", clamp(m, 100, right - 90), top - 40, `${whose} ± standard deviation`);
+    stage.line("mean", m, top - 38, m, top, { stroke: RED, "stroke-width": 2 });
+    stage.line("deviation", x(used.mean - s), top - 38, x(used.mean + s), top - 38, { stroke: RED, "stroke-width": 2 });
+    stage.text("mean is", clamp(m, 120, right - 120), top - 46, `${whose} ± standard deviation`);
   }
   for (const [i, value] of values.entries()) {
-    const was = held?.Y?.length === n ? held.Y[i] : Y[i], at = y(Y[i] ?? 0), moved = Y.length && !near(was, Y[i]);
+    const was = held?.Y?.length === n ? held.Y[i] : Y[i], at = y(Y[i] ?? 0);
+    const moved = Y.length && Math.abs(was - Y[i]) > SEEN, same = range(i).filter((j) => near(values[j], value)).length;
     if (Y.length) {
       stage.line(`join ${i}`, x(value), top, at, bottom, { opacity: 0.35 });
       if (moved) stage.line(`path ${i}`, y(was), bottom, at, bottom, { stroke: RED, "stroke-width": 5, opacity: 0.5 });
@@ -59,20 +62,22 @@ function draw(state, stage) {
       stage.shape("path", `y ${i}`, { d: shape, fill: moved ? RED : GREEN });
     }
     const set = (to) => stage.set({ values: values.with(i, to) }), label = `value ${i + 1} of ${n}`;
-    stage.handle(`x ${i}`, x(value), top, { label, value, scale: x, rule: spec.values, set });
+    stage.handle(`x ${i}`, x(value), top - 9 * same, { label, value, scale: x, rule: spec.values, set });
   }
   const row = (name, numbers) => [name, ...values.map((_, i) => (numbers.length ? fixed(numbers[i]) : "–"))];
   stage.table("table", [row("X", values), row("X_hat", X_hat), row("Y", Y)]);
-  const numbers = n ? `mean ${fixed(mean(values), 3)}, var ${fixed(variance(values), 3)} of this batch` : "";
-  stage.say("numbers", numbers + (training ? "." : "; evaluation uses the running ones: " +
-    `mean ${fixed(state.running_mean, 3)}, var ${fixed(state.running_var, 3)}.`));
+  const of = (m, v) => `mean ${fixed(m, 3)}, var ${fixed(v, 3)}.`;
+  const batch = n ? `This batch: ${of(mean(values), variance(values))}` : "";
+  const running = `Evaluation uses the running ones: ${of(state.running_mean, state.running_var)}`;
+  stage.say("numbers", training ? batch : `${batch} ${running}`);
+  stage.say("formula", "X_hat = (X - mean) / root(var + eps), Y = gamma X_hat + beta. Diamonds: outputs that moved.");
   stage.control("training");
   for (const name of ["gamma", "beta", "eps"]) stage.control(name);
   const more = n ? +(Math.max(...values) + 1).toFixed(6) : 0;
   stage.button("add a value", () => stage.set({ values: [...values, Math.min(more, 1000)] }), n > 7);
   stage.button("remove one", () => stage.set({ values: values.slice(0, -1) }), !n);
   stage.button("start again", stage.again);
-  return { ...result, sentence: sentence(result, held, values) };
+  return { ...result, sentence: sentence(result, held, state) };
 }
 
 export default {

@@ -57,7 +57,7 @@ const linear = (low, high, from, to) =>
     invert: (pixel) => low + ((pixel - from) / (to - from)) * (high - low) });
 
 // The stage: draw(state, stage) is called at each change. It names what it draws by a key, so that an element stays the
-// same one from drawing to drawing (the hand does not lose it), and what is not named any more goes.
+// same one from drawing to drawing (the hand does not lose it). The order is that of naming; what is not named goes.
 export class Stage {
   constructor({ model, el }, title, spec, draw) {
     Object.assign(this, { model, spec, elements: new Map(), held: null, ranges: {} });
@@ -71,9 +71,9 @@ export class Stage {
     for (const type of ["keydown", "keyup", "pointerdown", "pointermove", "pointerup", "touchstart", "touchmove"])
       this.root.addEventListener(type, (event) => /^Page|Escape/.test(event.key) || event.stopPropagation());
     const always = [...this.elements.keys()], first = this.state();
-    this.again = () => this.set(first);
+    this.again = () => this.set(first, (this.held = null));
     this.draw = () => {
-      this.named = new Set(always);
+      [this.named, this.last] = [new Set(always), new Map()];
       this.width = clamp(this.picture.clientWidth || 640, 280, 720);
       const state = this.state(), wrong = problem(spec, state);
       this.shown = wrong ? this.size(0) : draw(state, this);
@@ -93,6 +93,8 @@ export class Stage {
   state() {
     return Object.fromEntries(Object.keys(this.spec).map((name) => [name, this.model.get(name)]));
   }
+  // What is shown as one thing is moved: the drawing can tell what has changed since.
+  hold(by) { Object.assign(this, { held: this.shown, by }); }
   set(changes) {
     for (const [name, value] of Object.entries(changes)) this.model.set(name, value);
     this.model.save_changes();
@@ -102,9 +104,9 @@ export class Stage {
     if (!e) {
       const drawn = tag === "svg" || parent.namespaceURI.endsWith("svg");
       e = drawn ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-      this.elements.set(key, parent.appendChild(e));
+      this.elements.set(key, parent.insertBefore(e, this.last?.get(parent)?.nextSibling ?? null));
     }
-    this.named?.add(key);
+    if (this.named) this.named.add(key), this.last.set(parent, e);
     for (const [name, value] of Object.entries(attributes))
       if (e.getAttribute(name) !== String(value)) e.setAttribute(name, value);
     if (text !== undefined && e.textContent !== text) e.textContent = text;
@@ -114,34 +116,29 @@ export class Stage {
     this.height = height;
     this.at(this.picture, "svg", "svg", { viewBox: `0 0 ${this.width} ${height}`, height });
   }
-  shape(tag, key, attributes, text) {
-    return this.at(this.svg, tag, key, attributes, text);
-  }
-  text(key, x, y, text, attributes = {}) {
-    return this.shape("text", key, { x, y, "text-anchor": "middle", ...attributes }, text);
-  }
-  line(key, x1, y1, x2, y2, attributes = {}) {
-    return this.shape("line", key, { x1, y1, x2, y2, stroke: "currentColor", ...attributes });
-  }
-  say(key, text, attributes = {}) {
-    return this.at(this.root, "p", key, attributes, text);
+  shape(tag, key, attributes, text) { return this.at(this.svg, tag, key, attributes, text); }
+  say(key, text, attributes = {}) { return this.at(this.root, "p", key, attributes, text); }
+  text(key, x, y, text, more = {}) { return this.shape("text", key, { x, y, "text-anchor": "middle", ...more }, text); }
+  line(key, x1, y1, x2, y2, more = {}) {
+    return this.shape("line", key, { x1, y1, x2, y2, stroke: "currentColor", ...more });
   }
   table(key, rows) {
     const cells = (row) => row.map((cell, i) => (i ? `<td>${cell}</td>` : `<th scope="row">${cell}</th>`)).join("");
     this.at(this.root, "table", key).innerHTML = rows.map((row) => `<tr>${cells(row)}</tr>`).join("");
   }
-  // A range that holds these values, with a margin. While a handle is held it only grows.
+  // A range that holds these values, with a margin. It stays the same as long as they fill a good part of it.
   around(key, values, least = 1) {
     const [low, high] = [Math.min(...values), Math.max(...values)], margin = Math.max(least, 0.3 * (high - low));
-    const [from, to] = (this.dragging && this.ranges[key]) || [low - margin, high + margin];
-    return (this.ranges[key] = [Math.min(from, low), Math.max(to, high)]);
+    const [from, to] = this.ranges[key] ?? [0, 0], edge = this.dragging ? 0 : 0.03 * (to - from);
+    const fits = low >= from + edge && high <= to - edge && (this.dragging || 8 * (high - low + least) > to - from);
+    return (this.ranges[key] = fits ? [from, to] : [low - margin, high + margin]);
   }
   axis(key, scale, y, label) {
     this.line(`${key} line`, scale(scale.low), y, scale(scale.high), y, { opacity: 0.6 });
     const span = scale.high - scale.low, steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500];
     const step = steps.find((s) => span / s < 9) ?? span / 4;
     for (let v = Math.ceil(scale.low / step) * step; v <= scale.high; v += step)
-      this.text(`${key} ${short(v)}`, scale(v), y + 18, short(+v.toFixed(9)), { opacity: 0.8 });
+      this.text(`${key} ${short(v)}`, scale(v), y + 21, short(+v.toFixed(9)), { opacity: 0.8 });
     this.text(`${key} label`, scale(scale.low), y - 8, label, { "text-anchor": "start" });
   }
   // What the hand drags along a scale: a slider with a name and its value in words, for the keyboard, too.
@@ -159,7 +156,7 @@ export class Stage {
       event.preventDefault();
       g.focus();
       g.setPointerCapture(event.pointerId);
-      Object.assign(this, { held: this.shown, dragging: key });
+      this.hold((this.dragging = key));
     };
     g.ontouchstart = (event) => event.preventDefault(); // the page does not scroll with it
     g.onpointermove = (event) => {
@@ -169,31 +166,34 @@ export class Stage {
     };
     g.onpointerup = g.onpointercancel = () => this.draw((this.dragging = null));
     g.onkeydown = (event) => {
-      const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-      const to = { Home: low, End: high }[event.key] ?? (steps && value + steps * step);
-      if (to === undefined) return;
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key] * (event.shiftKey ? 10 : 1);
+      const to = { Home: low, End: high }[event.key] ?? value + way * step;
+      if (isNaN(to)) return;
       event.preventDefault();
-      this.held = this.shown;
-      move(to);
+      move(to, this.hold(key));
     };
   }
   // A form control for one value of the state, chosen by its rule.
-  control(name, label = name, words = short) {
-    const { flag, options, min, max, step = 1 } = this.spec[name], value = this.model.get(name);
+  control(name, label = name, words = short, max = this.spec[name].max) {
+    const { flag, options, min, step = 1 } = this.spec[name], value = this.model.get(name);
     const text = flag || options ? "" : words(value), box = this.at(this.controls, "label", `${name} label`);
     this.at(box, "span", `${name} name`, {}, label);
     const kind = flag ? { type: "checkbox" } : { type: "range", min, max, step, "aria-valuetext": text };
     const e = this.at(box, options ? "select" : "input", `${name} input`, options ? {} : kind);
-    for (const option of options ?? []) this.at(e, "option", `${name} is ${option}`, { value: option }, String(option));
+    for (const option of options ?? [])
+      this.at(e, "option", `${name} is ${option}`, { value: option }, words === short ? String(option) : words(option));
     if (flag) e.checked = value;
-    else if (e.value !== String(value)) e.value = value;
+    else if (e.value !== String(value)) e.value = value ?? min;
     if (text) this.at(box, "output", `${name} output`, { "aria-hidden": true }, text);
-    e.onpointerdown = () => void (this.held = this.shown);
-    e.onkeydown = (event) => void (/^Page/.test(event.key) ? event.preventDefault() : (this.held = this.shown));
-    e.oninput = () => this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
+    e.onpointerdown = () => this.hold(name);
+    e.onkeydown = (event) => (/^Page/.test(event.key) ? event.preventDefault() : this.hold(name));
+    e.oninput = () => {
+      if (this.by !== name) this.hold(name);
+      this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
+    };
   }
-  button(label, act, disabled = false) {
-    const e = this.at(this.controls, "button", `button ${label}`, { type: "button" }, label);
-    Object.assign(e, { disabled, onclick: () => ((this.held = this.shown), act()) });
+  button(label, act, disabled = false, key = label) {
+    const e = this.at(this.controls, "button", `button ${key}`, { type: "button" }, label);
+    Object.assign(e, { disabled, onclick: () => act(this.hold(key)) });
   }
 }

@@ -3,6 +3,7 @@
 const SHAPE = [3, 4, 2, 2]; // N, C, H, W
 const [N, C, H, W] = SHAPE;
 const PIXELS = H * W, CELLS = N * C * PIXELS;
+const [LABEL, GAP] = [20, 6]; // pixels: beside the channels, and between the images
 
 export const spec = {
   norm: { options: ["BN", "LN", "GN", "IN", "RMS"] },
@@ -11,7 +12,9 @@ export const spec = {
   cell: { min: 1, max: CELLS, step: 1, whole: true },
   change: { min: -3, max: 3, step: 0.1 },
 };
-const NAMES = { BN: "Batch norm", LN: "Layer norm", GN: "Group norm", IN: "Instance norm", RMS: "RMS norm" };
+const NAMES = {
+  BN: "batch norm (in training)", LN: "layer norm", GN: "group norm", IN: "instance norm", RMS: "RMS norm",
+};
 const place = (cell) => {
   const i = cell - 1;
   return { image: Math.floor(i / (C * PIXELS)), channel: Math.floor(i / PIXELS) % C, pixel: i % PIXELS };
@@ -46,55 +49,73 @@ export function compute({ norm, groups, values, cell, change }) {
   const [before, Y] = [normalized(values, key, norm), normalized(X, key, norm)];
   const changed = Y.map((y, i) => Math.abs(y - before[i]) > 1e-9);
   const square = mean(set.map((x) => x * x));
-  return { X, shares, count: set.length, mean: mean(set), var: variance(set), square, Y, changed };
+  return { X, shares, count: set.length, mean: mean(set), var: variance(set), square, before, Y, changed };
 }
 
-function block(stage, name, x0, y0, size, numbers, cell, marked, touch) {
-  const [wide, high] = size, start = { "text-anchor": "start" };
+function block(stage, name, x0, y0, [wide, high], numbers, cell, marked, { before, touch }) {
+  const start = { "text-anchor": "start" };
   for (const image of range(N))
-    stage.text(`${name} image ${image}`, x0 + 24 + (image + 0.5) * (W * wide + 8), y0 - 6, `image ${image + 1}`);
+    stage.text(`${name} image ${image}`, x0 + LABEL + (image + 0.5) * (W * wide + GAP), y0 - 6, `image ${image + 1}`);
   for (const channel of range(C))
     stage.text(`${name} ${channel}`, x0, y0 + 20 + channel * (H * high + 6), `c${channel + 1}`, start);
   for (const [i, number] of numbers.entries()) {
     const { image, channel, pixel } = place(i + 1), is = i === cell - 1;
-    const x = x0 + 24 + image * (W * wide + 8) + (pixel % W) * wide;
+    const x = x0 + LABEL + image * (W * wide + GAP) + (pixel % W) * wide;
     const y = y0 + channel * (H * high + 6) + Math.floor(pixel / W) * high;
-    const look = is ? { fill: RED, "stroke-width": 3 } : { fill: BLUE, "stroke-width": marked[i] ? 2 : 0.4 };
     const rect = stage.shape("rect", `${name} ${i} cell`, {
-      x: x + 1.5, y: y + 1.5, width: wide - 3, height: high - 3, stroke: "currentColor",
-      "fill-opacity": marked[i] ? 0.35 : 0, ...look, class: touch ? "touch" : "",
+      x: x + 1.5, y: y + 1.5, width: wide - 3, height: high - 3, stroke: "currentColor", class: touch ? "touch" : "",
+      fill: is ? RED : BLUE, "fill-opacity": is || marked[i] ? 0.35 : 0, "stroke-width": is ? 3 : marked[i] ? 2 : 0.4,
     });
     if (touch) rect.onpointerdown = () => touch(i + 1);
-    const words = { "pointer-events": "none", "font-weight": marked[i] ? 700 : 400 };
-    stage.text(`${name} ${i} number`, x + wide / 2, y + high / 2 + 4, fixed(number, 1), words);
+    const words = { "pointer-events": "none", "font-weight": marked[i] && !before ? 700 : 400 };
+    const way = before && marked[i] ? (number > before[i] ? "↑" : "↓") : "";
+    stage.text(`${name} ${i} number`, x + wide / 2, y + high / 2 + 4, way + fixed(number, before ? 2 : 1), words);
   }
 }
 
+// What is to be said of a norm beside its numbers.
+function remark({ norm, groups, values, cell }, { X, changed, count }) {
+  if (norm === "GN" && groups === 1) return " With 1 group it is layer norm.";
+  if (norm === "GN" && groups === C) return " With a group for each channel it is instance norm.";
+  if (norm !== "RMS" || changed.filter(Boolean).length === count) return "";
+  return near(Math.abs(X[cell - 1]), Math.abs(values[cell - 1]))
+    ? " The mean square is as before: only the cell's sign changed."
+    : " An input 0 stays 0, whatever it is divided by.";
+}
+
+// Until a cell is changed, the answer stays hidden: the reader can guess.
 function draw(state, stage) {
-  const { norm, cell, change } = state, result = compute(state), two = stage.width > 560;
-  const half = two ? stage.width / 2 - 8 : stage.width, size = [Math.min(44, (half - 24 - 8 * N) / (N * W)), 26];
+  const { norm, cell, change } = state, result = compute(state), { before } = result, two = stage.width > 560;
+  const half = two ? stage.width / 2 - 8 : stage.width, size = [Math.min(52, (half - LABEL - GAP * N) / (N * W)), 26];
   const high = C * (H * size[1] + 6), below = two ? 0 : high + 56;
-  const touch = (to) => stage.set({ cell: to, ...(to === cell ? {} : { change: 0 }) });
   stage.size(high + 50 + below);
-  stage.text("inputs", 0, 14, "inputs X: touch a cell", { "text-anchor": "start" });
-  block(stage, "x", 0, 42, size, result.X, cell, result.shares, touch);
+  const shared = change ? "blue: shares its statistics" : "touch a cell (orange)";
+  stage.text("inputs", 0, 14, `inputs X, ${shared}`, { "text-anchor": "start" });
+  const touch = (to) => stage.set({ cell: to }), marked = result.shares.map((shares) => shares && change);
+  block(stage, "x", 0, 42, size, result.X, cell, marked, { touch });
   const [x, y] = two ? [stage.width - half, 0] : [0, below];
-  stage.text("outputs", x, y + 14, "outputs Y: bold where the change is felt", { "text-anchor": "start" });
-  block(stage, "y", x, y + 42, size, result.Y, 0, result.changed, null);
-  stage.control("norm");
+  const felt = change ? "with an arrow: it rose or fell" : "without gamma and beta";
+  stage.text("outputs", x, y + 14, `outputs Y, ${felt}`, { "text-anchor": "start" });
+  block(stage, "y", x, y + 42, size, result.Y, cell, result.changed, { before });
+  stage.control("norm", "norm", (kind) => NAMES[kind]);
   if (norm === "GN") stage.control("groups");
   const at = ({ image, channel, pixel }) => `image ${image + 1}, channel ${channel + 1}, pixel ${pixel + 1}`;
   stage.control("cell", "cell", (to) => at(place(to)));
   stage.control("change", "change it by");
   stage.button("start again", stage.again);
-  const statistics = norm === "RMS" ? `mean square ${fixed(result.square, 3)} (RMS norm takes no mean off)`
-    : `mean ${fixed(result.mean, 3)}, variance ${fixed(result.var, 3)}`;
-  stage.say("statistics", `Their ${statistics}.`);
+  const name = NAMES[norm][0].toUpperCase() + NAMES[norm].slice(1);
+  const whole = norm === "LN" || norm === "RMS" ? `${name} takes all channels and pixels of an image here. ` : "";
+  if (!change) {
+    stage.say("statistics", whole);
+    const sentence = `${name}: if the orange cell of X changes, how many outputs change, and where? Guess, then try.`;
+    return { ...result, sentence };
+  }
+  const statistics = norm === "RMS" ? `mean square ${fixed(result.square, 3)}, Y = X / root(mean square + eps)`
+    : `mean ${fixed(result.mean, 3)}, variance ${fixed(result.var, 3)}, Y = (X - mean) / root(variance + eps)`;
+  stage.say("statistics", `${whole}Of the marked cells of X: ${statistics}.${remark(state, result)}`);
   const count = result.changed.filter(Boolean).length;
-  const felt = change
-    ? `With it changed by ${short(change)}, ${count} of ${CELLS} outputs change.`
-    : "Change it: which outputs change?";
-  const sentence = `${NAMES[norm]}: ${result.count} of ${CELLS} cells share the statistics of this one. ${felt}`;
+  const sentence = `${name}: ${result.count} of ${CELLS} cells share the statistics of the orange one. ` +
+    `It is changed by ${short(change)}: ${count} of ${CELLS} outputs change.`;
   return { ...result, sentence };
 }
 

@@ -70,8 +70,8 @@ class OneBatch(Explorable, module="one_batch"):
     beta = Float(0.0).tag(sync=True)
     eps = Enum([1e-5, 0.1, 1], 1e-5).tag(sync=True)
     training = Bool(True).tag(sync=True)
-    running_mean = Float(0.0).tag(sync=True)
-    running_var = Float(1.0).tag(sync=True)
+    running_mean = Float(3.0).tag(sync=True)
+    running_var = Float(4.0).tag(sync=True)
 
 
 class WhichValues(Explorable, module="which_values"):
