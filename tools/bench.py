@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+import bench_explorables
 import bench_layers
 import d2lnorm
 
@@ -131,3 +132,5 @@ if __name__ == "__main__":
     accuracy_table()
     print()
     bench_layers.main([])
+    print()
+    bench_explorables.main()

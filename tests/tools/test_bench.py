@@ -7,7 +7,9 @@ from d2l import torch as d2l
 from torch.utils.data import DataLoader, TensorDataset
 
 import bench
+import bench_explorables
 import d2lnorm
+from d2lnorm.course import explorables
 
 
 @pytest.fixture
@@ -61,3 +63,9 @@ def test_sides_are_called_in_turn_after_a_call_to_warm_up():
     seconds = bench.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3)
     assert calls == ["a", "b"] * 4
     assert seconds.keys() == {"a", "b"}
+
+
+def test_each_explorable_is_measured_as_a_hand_moves_it(browser):
+    found = bench_explorables.rows(browser, moves=3)
+    assert [name for name, *_ in found] == list(explorables.CLASSES)
+    assert all(0 <= median <= most > 0 for _, median, most, _ in found)
