@@ -283,7 +283,7 @@ def test_a_drag_moves_all_outputs_in_training_and_one_in_evaluation(page_of):
     drag(page, handle, right=-30)
     assert sentence(page) == "You moved 1 of 5 values: 1 of 5 outputs moved."
     assert page.locator("path[fill='#D55E00']").count() == 1  # a mark of another shape, too, and its path
-    assert "running ones: mean 3.000, var 4.000." in page.locator(".explorable").inner_text()
+    assert "running ones, which stay: mean 3.000, var 4.000." in page.locator(".explorable").inner_text()
 
 
 def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
@@ -292,7 +292,7 @@ def test_two_values_give_minus_one_and_one_and_one_is_refused(page_of):
         page.get_by_role("button", name="remove one").click()
     drag(page, page.get_by_role("slider", name="value 1 of 2"), right=-50)
     assert numbers(page, "Y").tolist() == [-1, 1]
-    assert sentence(page).startswith("You moved 1 of 2 values: 0 of 2 outputs moved. Two values give")
+    assert sentence(page).startswith("You moved 1 of 2 values: 0 of 2 outputs moved. Two values have X_hat -1 and 1")
     page.get_by_role("button", name="remove one").click()
     assert sentence(page).startswith("One value is refused in training")
     assert page.locator("td", has_text="–").count() == 2
@@ -368,7 +368,7 @@ def test_a_cell_is_touched_and_changed(page_of):
     for cell, change, count, words in (
         (41, 1, 15, "An input 0 stays 0"),  # in its image is one
         (41, -2.4, 1, "only the cell's sign changed"),
-        (1, 1, 16, "/ root(mean square + eps)."),
+        (1, 1, 16, "/ root(mean square + eps); the mean is not subtracted."),
     ):
         page.get_by_role("slider", name="cell").fill(str(cell))
         page.get_by_role("slider", name="change it by").fill(str(change))
@@ -406,6 +406,8 @@ def test_a_stream_is_stepped_and_played(page_of):
     page.get_by_role("button", name="momentum=None").click()
     assert "the plain average of all batches" in sentence(page)
     assert page.get_by_label("momentum").get_attribute("aria-valuetext") == "None"
+    assert page.get_by_label("momentum").is_disabled()
+    page.get_by_role("button", name="momentum=0.1").click()
     page.get_by_label("momentum").fill("0.2")
     assert "the new batch counts 20 %" in sentence(page)
     page.get_by_role("slider", name="batches seen").fill("1")
@@ -442,7 +444,7 @@ def test_many_draws_near_the_value(page_of):
     X, means, formula = (numbers(page, row) for row in ("X", "mean of 1000", "std of one draw"))
     assert (means - X).abs().max() < 4 * (formula / 1000**0.5).max()
     torch.testing.assert_close(numbers(page, "std of these draws"), formula, rtol=0.05, atol=0)
-    torch.testing.assert_close(numbers(page, "std of such means"), formula / 1000**0.5, rtol=0, atol=0.0051)
+    torch.testing.assert_close(numbers(page, "std / root(1000)"), formula / 1000**0.5, rtol=0, atol=0.0051)
     page.get_by_label("training").uncheck()
     assert numbers(page, "Y").tolist() == X.tolist()
     assert page.get_by_role("button", name="other draws").is_disabled()

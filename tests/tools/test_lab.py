@@ -222,5 +222,6 @@ def test_an_explorable_answers_the_hand_and_tells_the_kernel(opened, screenshots
     (shown,) = notebook.write_and_run("exercise-1-stub", "w.values")
     assert shown.data["text/plain"] == str(values)
     notebook.write_and_run("exercise-1-stub", "w.values = [3, 5]")
+    place = notebook.show(cell).locator(".explorable")
     place.locator("tr:first-child td").nth(2).wait_for(state="detached")
     assert numbers(place, "Y").tolist() == [-1, 1]

@@ -84,16 +84,17 @@ function verdict(layers, skip) {
   const last = layers.at(-1), ratio = layers[0].gradient / last.gradient;
   const worst = (what) => layers.reduce((a, b) => (b[what] > a[what] ? b : a));
   const [dead, flat] = [worst("dead"), worst("saturated")], found = [];
-  const share = (layer, what) => `${Math.round(100 * layer[what])} % of layer ${layers.indexOf(layer) + 1}'s`;
+  const share = (layer, what) => `${Math.round(100 * layer[what])} % of layer ${layers.indexOf(layer) + 1}, the worst,`;
   if (last.std > 100 || ratio > 100) found.push("Exploding (more than 100 times).");
   if (last.std < 0.01 || ratio < 0.01) found.push("Vanishing (less than a hundredth).");
+  if (!found.length) found.push("Neither explodes (100 times) nor vanishes.");
   const before = skip ? ", before the skip connection adds" : "";
-  if (dead.dead > 0.25) found.push(`Dead: ${share(dead, "dead")} units give 0 for every example${before}.`);
+  if (dead.dead > 0.25) found.push(`Dead: ${share(dead, "dead")} give 0 for every example${before}.`);
   if (flat.saturated > 0.25)
-    found.push(`Saturated: ${share(flat, "saturated")} outputs lie on the flat ends and pass hardly any gradient on` +
-      `${ratio > 1 ? "; large weights enlarge that of the others" : ""}.`);
+    found.push(`Saturated: ${share(flat, "saturated")} lie on the flat ends, where hardly any gradient passes.` +
+      (ratio > 1 ? " What passes elsewhere is enlarged by the weights." : ""));
   return `The last layer's standard deviation is ${short(last.std)}; the gradient at layer 1 is ` +
-    `${short(ratio)} times that at the last. ${found.join(" ") || "Neither explodes (100 times) nor vanishes."}`;
+    `${short(ratio)} times that at the last. ${found.join(" ")}`;
 }
 
 function draw(state, stage) {
@@ -105,7 +106,7 @@ function draw(state, stage) {
   const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
   stage.size(base + bars / 2 + 26);
   stage.text("name", 0, 12, "values of each layer (deeper blue: more of them); below, their std", start);
-  stage.text("name of bars", 0, base - bars / 2 - 8, "gradient by each layer's values (at the last: 1)", start);
+  stage.text("name of bars", 0, base - bars / 2 - 8, "gradient of the loss with respect to these (last: 1)", start);
   for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
     stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);
   for (const power of [-6, 0, 6]) stage.text(`1e${power}`, left - 8, base - (power / 6) * 50 + 4, `1e${power}`, end);
@@ -131,6 +132,8 @@ function draw(state, stage) {
   stage.button("start again", stage.again);
   stage.say("net", `${WIDTH} units a layer; weights with standard deviation gain / root(${WIDTH}); batch norm stands ` +
     "before the activation; a skip connection adds a layer's input to its output.");
+  const wide_nets = "In wide nets with ReLU, batch norm lets the gradient grow by root(pi / (pi - 1)) = 1.21 a layer";
+  if (state.batch_norm) stage.say("theory", `${wide_nets} (Yang et al., 2019).`);
   return { layers, sentence: verdict(layers, state.skip) };
 }
 

@@ -60,10 +60,10 @@ function draw(state, stage) {
   stage.say("key", training ? marks : "Short line: the value. Disc: the output.");
   const row = (name, cells) => [name, ...cells], numbers = (v) => v.map((x) => fixed(x)), many = draws > 1;
   const drawn = [
-    row("std of one draw", numbers(formula)),
-    row("std of these draws", many ? numbers(stds) : stds.map(() => "–")),
     row(`mean of ${draws}`, numbers(means)),
-    row("std of such means", numbers(errors)),
+    row("std of one draw", numbers(formula)),
+    row(`std / root(${draws})`, numbers(errors)),
+    row("std of these draws", many ? numbers(stds) : stds.map(() => "–")),
   ];
   const [X, kept] = [row("X", numbers(values)), row("mask", mask.map((one) => (one ? "kept" : "dropped")))];
   stage.table("table", training ? [X, kept, row("Y", numbers(Y)), ...drawn] : [X, row("Y", numbers(Y))]);
@@ -75,10 +75,11 @@ function draw(state, stage) {
   stage.button("other draws", () => stage.set({ seed: (seed + 1) % 1001 }), !training);
   stage.button("start again", stage.again);
   const count = mask.filter(Boolean).length, off = means.map((m, i) => Math.abs(m - values[i]));
-  const worst = off.indexOf(Math.max(...off)), means_of = `The mean of ${many ? `${draws} draws` : "one draw"}`;
+  const worst = off.indexOf(Math.max(...off)), means_of = many ? `The mean of ${draws} draws` : "The mean of one draw";
+  const keeps = count ? `keeps ${count} of ${n} values and divides them by 1 - p = ${fixed(1 - p)}` : "keeps no value";
   const sentence = training
-    ? `This draw keeps ${count} of ${n} values and divides them by 1 - p = ${fixed(1 - p)}. ${means_of} is off by ` +
-      `${fixed(off[worst])} in the worst column, where ${fixed(errors[worst])} is typical.`
+    ? `This draw ${keeps}. ${means_of} is off most at the value ${short(values[worst])}: by ${fixed(off[worst])}; ` +
+      `usual there is ${fixed(errors[worst])}.`
     : "Evaluation: nothing is dropped, nothing is scaled, and nothing is drawn.";
   return { ...result, sentence };
 }

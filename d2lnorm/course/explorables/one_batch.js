@@ -25,17 +25,19 @@ export function compute({ values, gamma, beta, eps, training, running_mean, runn
   return { ...batch, used, X_hat, Y: X_hat.map((x) => gamma * x + beta) };
 }
 
-const SEEN = 1e-3; // what moves less is not seen
+const seen = (y, was) => fixed(y) !== fixed(was); // in two decimals
 
 function sentence(result, held, { values, training }) {
   if (result.refused) return result.refused;
-  const { Y } = result, n = Y.length, ask = "Drag a value: which outputs move?";
+  const { X_hat, Y } = result, n = Y.length, ask = "Drag a value: which outputs move?";
   if (held?.Y?.length !== n) return `${n} outputs. ${ask}`;
   const touched = values.filter((x, i) => !near(x, held.values[i])).length;
-  const moved = Y.filter((y, i) => Math.abs(y - held.Y[i]) > SEEN).length;
+  const moved = Y.filter((y, i) => seen(y, held.Y[i])).length, far = Math.max(...X_hat) > 0.99 * Math.sqrt(n - 1);
   if (!touched) return moved ? `${moved} of ${n} outputs moved. ${ask}` : `${n} outputs. ${ask}`;
-  const two = n === 2 && training && !moved ? " Two values give beta - gamma and beta + gamma, wherever they lie." : "";
-  return `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.${two}`;
+  const limit = !training || !far ? ""
+    : n === 2 ? " Two values have X_hat -1 and 1, wherever they lie."
+    : ` However far a value lies, its X_hat stays below root(n - 1) = ${fixed(Math.sqrt(n - 1))}.`;
+  return `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.${limit}`;
 }
 
 function draw(state, stage) {
@@ -54,7 +56,7 @@ function draw(state, stage) {
   }
   for (const [i, value] of values.entries()) {
     const was = held?.Y?.length === n ? held.Y[i] : Y[i], at = y(Y[i] ?? 0);
-    const moved = Y.length && Math.abs(was - Y[i]) > SEEN, same = range(i).filter((j) => near(values[j], value)).length;
+    const moved = Y.length && seen(Y[i], was), same = range(i).filter((j) => near(values[j], value)).length;
     if (Y.length) {
       stage.line(`join ${i}`, x(value), top, at, bottom, { opacity: 0.35 });
       if (moved) stage.line(`path ${i}`, y(was), bottom, at, bottom, { stroke: RED, "stroke-width": 5, opacity: 0.5 });
@@ -68,7 +70,7 @@ function draw(state, stage) {
   stage.table("table", [row("X", values), row("X_hat", X_hat), row("Y", Y)]);
   const of = (m, v) => `mean ${fixed(m, 3)}, var ${fixed(v, 3)}.`;
   const batch = n ? `This batch: ${of(mean(values), variance(values))}` : "";
-  const running = `Evaluation uses the running ones: ${of(state.running_mean, state.running_var)}`;
+  const running = `Evaluation uses running ones, which stay: ${of(state.running_mean, state.running_var)}`;
   stage.say("numbers", training ? batch : `${batch} ${running}`);
   stage.say("formula", "X_hat = (X - mean) / root(var + eps), Y = gamma X_hat + beta. Diamonds: outputs that moved.");
   stage.control("training");

@@ -56,8 +56,9 @@ function draw(state, stage) {
     label: `gradient of output ${output}`, value: pull, scale: up, upright: true, rule: spec.pull, set,
   });
   const [s, ratio] = [fixed(sigma, 3), fixed(gamma / sigma, 3)];
-  stage.say("scale", `gamma / sigma = ${fixed(gamma, 1)} / ${s} = ${ratio} multiplies all gradients of X. ` +
-    "X_hat stays as it is when X is multiplied.");
+  stage.say("formula", "dX = gamma / sigma · (dY - mean(dY) - X_hat · mean(dY · X_hat)); sigma = root(var + eps)");
+  stage.say("scale", `gamma / sigma = ${fixed(gamma, 1)} / ${s} = ${ratio}. X_hat stays when X is multiplied. ` +
+    "Arrows are gradients (a step of SGD goes against them); in grey, those before.");
   stage.say("sums", `The gradients of X sum to ${fixed(result.sum, 3)}: a number added to all X changes no output. ` +
     `Times X_hat they sum to ${fixed(result.product, 3)}: X stretched about its mean changes no output, up to eps.`);
   const reached = dX.filter((d) => Math.abs(d) > 1e-9).length, how = "Drag the round handle, or touch another output.";

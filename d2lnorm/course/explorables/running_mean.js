@@ -34,8 +34,10 @@ export function compute({ momentum, batch_size, drift, steps }, draws) {
 
 // The lag after very many batches, in words.
 const last = ({ momentum, drift }) =>
-  momentum === 0 ? "With momentum 0 it never moves." : momentum === null && drift ? "The lag grows for ever."
-  : `After very many batches the lag is ${fixed(drift ? (-drift * (1 - momentum)) / momentum : 0)}.`;
+  momentum === 0 ? "With momentum 0 it never moves."
+  : momentum === null && drift ? "The lag grows for ever."
+  : !drift ? "In the end there is no lag."
+  : `In the end the lag is -drift (1 - momentum) / momentum = ${fixed((-drift * (1 - momentum)) / momentum)}.`;
 
 function draw(state, stage) {
   const { momentum, steps, drift } = state, { max } = spec.steps, end = START + drift * max;
@@ -54,7 +56,7 @@ function draw(state, stage) {
   }
   const edge = (sign) => result.smooth.map((v, t) => v + sign * result.typical[t]);
   const under = edge(-1).map((v, t) => `${x(t + 1).toFixed(1)} ${y(v).toFixed(1)}`).reverse().join("L");
-  stage.shape("path", "band", { d: `M${path(edge(1))}L${under}Z`, fill: BLUE, opacity: 0.25 });
+  stage.shape("path", "band", { d: `M${path(edge(1))}L${under}Z`, fill: BLUE, opacity: 0.35 });
   const dots = result.batches.map((v, t) => `M${x(t + 1).toFixed(1)} ${y(v).toFixed(1)}h0`).join("");
   stage.shape("path", "dots", { d: dots, stroke: GREEN, "stroke-width": 6, "stroke-linecap": "round" });
   stage.line("truth", x(0), y(START), x(steps), y(now), { "stroke-width": 2, "stroke-dasharray": "6 4" });
@@ -64,17 +66,18 @@ function draw(state, stage) {
   stage.control("steps", "batches seen");
   stage.button("next batch", () => stage.set({ steps: Math.min(max, stage.state().steps + 1) }), steps === max);
   stage.button(stage.timer ? "stop" : "play", () => play(stage), false, "play");
-  stage.control("momentum", "momentum", (m) => (m === null ? "None" : short(m)));
-  stage.button("momentum=None", () => stage.set({ momentum: null }), momentum === null);
+  const none = momentum === null, other = none ? 0.1 : null;
+  stage.control("momentum", "momentum", (m) => (m === null ? "None" : short(m))).disabled = none;
+  stage.button(`momentum=${other ?? "None"}`, () => stage.set({ momentum: other }), false, "other momentum");
   stage.control("batch_size", "batch size");
   stage.control("drift", "drift of the true mean, a batch");
   stage.button("other batches", () => stage.set({ seed: (state.seed + 1) % 1001 }));
   stage.button("start again", stage.again);
   stage.say("key", "Dots: means of the batches. Dashed: the true mean. Line: the running mean, from 0 on (its " +
-    "variance: from 1). Band: where it lies with other draws, up to the typical noise.");
+    "variance: from 1). Band: the typical noise about where it would lie without noise.");
   const plus = (v) => `${v < 0 ? "-" : "+"} ${fixed(Math.abs(v))}`, noise = fixed(running) - fixed(now) - fixed(lag);
-  stage.say("parts", `Running mean ${fixed(running)} = true mean ${fixed(now)} ${plus(lag)} (lag: it follows late) ` +
-    `${plus(noise)} (noise of these draws; typical is ${fixed(typical.at(-1))}). ${last(state)}`);
+  stage.say("parts", `Running mean ${fixed(running)} = true mean ${fixed(now)} ${plus(lag)} (lag, of the start at 0 ` +
+    `and of the drift) ${plus(noise)} (noise of these draws; typical: ${fixed(typical.at(-1))}). ${last(state)}`);
   const kind = momentum === null ? "Momentum None: the plain average of all batches."
     : `Momentum ${short(momentum)}: the new batch counts ${short(100 * momentum)} %.`;
   const sentence = `${kind} Evaluation would now subtract the mean ${fixed(running)} and divide by ` +

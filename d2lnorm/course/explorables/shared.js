@@ -1,5 +1,4 @@
 // In front of each explorable: arithmetic, checks of a state, seeded draws, and the stage on which it is drawn.
-
 const [BLUE, RED, GREEN] = ["#0072B2", "#D55E00", "#009E73"]; // the course's palette
 const sum = (v) => v.reduce((a, b) => a + b, 0);
 const mean = (v) => sum(v) / v.length;
@@ -15,8 +14,7 @@ const short = (x) => (x === null ? "none" : large(x) || small(x) ? x.toExponenti
 
 // What a value should be, by its rule: { flag } or { options } or { min, max, list: [fewest, most], whole, orNone }.
 const wanted = ({ flag, options, list, min, max, whole, orNone }) =>
-  flag ? "true or false"
-  : options ? `one of ${options.join(", ")}`
+  flag ? "true or false" : options ? `one of ${options.join(", ")}`
   : (list ? `${[...new Set(list)].join(" to ")} numbers` : whole ? "a whole number" : "a number") +
     ` from ${min} to ${max}${orNone ? ", or none" : ""}`;
 
@@ -26,8 +24,7 @@ export function problem(spec, state) {
     const { flag, options, list, min, max, whole, orNone } = rule, value = state[name];
     const number = (x) => typeof x === "number" && x >= min && x <= max && !(whole && x % 1);
     const right =
-      flag ? typeof value === "boolean"
-      : options ? options.includes(value)
+      flag ? typeof value === "boolean" : options ? options.includes(value)
       : list ? Array.isArray(value) && value.length >= list[0] && value.length <= list[1] && value.every(number)
       : number(value) || (orNone && value === null);
     const came = Array.isArray(value) && !value.length ? "an empty list" : String(value).slice(0, 60) || "empty";
@@ -69,9 +66,12 @@ export class Stage {
     this.controls = this.at(this.root, "div", "controls", { class: "form" });
     // What the hand does here is not for JupyterLab or the deck around; but a presenter's keys turn pages.
     for (const type of ["keydown", "keyup", "pointerdown", "pointermove", "pointerup", "touchstart", "touchmove"])
-      this.root.addEventListener(type, (event) => /^Page|Escape/.test(event.key) || event.stopPropagation());
+      this.root.addEventListener(type, (event) => {
+        if (type === "touchstart" && event.target.closest(".handle")) event.preventDefault(); // the page stays
+        if (!/^Page|Escape/.test(event.key)) event.stopPropagation();
+      });
     const always = [...this.elements.keys()], first = this.state();
-    this.again = () => this.set(first, (this.held = null));
+    this.again = () => this.set(first, Object.assign(this, { held: null, by: null }));
     this.draw = () => {
       [this.named, this.last] = [new Set(always), new Map()];
       this.width = clamp(this.picture.clientWidth || 640, 280, 720);
@@ -90,11 +90,9 @@ export class Stage {
     this.draw();
     this.end = () => (watch.disconnect(), names.forEach((name) => model.off(name, later)));
   }
-  state() {
-    return Object.fromEntries(Object.keys(this.spec).map((name) => [name, this.model.get(name)]));
-  }
-  // What is shown as one thing is moved: the drawing can tell what has changed since.
-  hold(by) { Object.assign(this, { held: this.shown, by }); }
+  state() { return Object.fromEntries(Object.keys(this.spec).map((name) => [name, this.model.get(name)])); }
+  // What is shown when the hand takes hold of one thing: the drawing can tell what has changed since.
+  hold(by, anew = by !== this.by) { if (anew) Object.assign(this, { held: this.shown, by }); }
   set(changes) {
     for (const [name, value] of Object.entries(changes)) this.model.set(name, value);
     this.model.save_changes();
@@ -147,18 +145,20 @@ export class Stage {
     const slider = { role: "slider", tabindex: 0, "aria-label": label, "aria-orientation": way };
     const now = { "aria-valuemin": min, "aria-valuemax": max, "aria-valuenow": value, "aria-valuetext": short(value) };
     const g = this.shape("g", key, { class: "handle", transform: `translate(${x} ${y})`, ...slider, ...now });
-    this.at(g, "circle", `${key} reach`, { r: 22, fill: "transparent" }); // as large as a finger
-    this.at(g, "circle", `${key} ring`, { r: 12, fill: "transparent", class: "ring" });
-    this.at(g, "circle", `${key} dot`, { r: 8, fill: color });
+    for (const [part, r, fill] of [["reach", 22, "transparent"], ["ring", 12, "transparent"], ["dot", 8, color]])
+      this.at(g, "circle", `${key} ${part}`, { r, fill, class: part }); // the reach is as large as a finger
     const move = (to, least = min, most = max) =>
       set(clamp(+(Math.round(to / step) * step).toFixed(6), Math.max(min, least), Math.min(max, most)));
     g.onpointerdown = (event) => {
+      const away = (e, box = e.getBoundingClientRect()) =>
+        Math.hypot(event.clientX - (box.left + box.right) / 2, event.clientY - (box.top + box.bottom) / 2);
+      const nearest = [...this.svg.querySelectorAll(".handle")].sort((a, b) => away(a) - away(b))[0];
+      if (nearest !== g) return nearest.onpointerdown(event); // their reaches overlap
       event.preventDefault();
       g.focus();
       g.setPointerCapture(event.pointerId);
-      this.hold((this.dragging = key));
+      this.hold((this.dragging = key), true);
     };
-    g.ontouchstart = (event) => event.preventDefault(); // the page does not scroll with it
     g.onpointermove = (event) => {
       const box = this.svg.getBoundingClientRect(); // which a slide may have scaled
       const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -185,15 +185,16 @@ export class Stage {
     if (flag) e.checked = value;
     else if (e.value !== String(value)) e.value = value ?? min;
     if (text) this.at(box, "output", `${name} output`, { "aria-hidden": true }, text);
-    e.onpointerdown = () => this.hold(name);
+    e.onpointerdown = () => this.hold(name, true);
     e.onkeydown = (event) => (/^Page/.test(event.key) ? event.preventDefault() : this.hold(name));
     e.oninput = () => {
-      if (this.by !== name) this.hold(name);
+      this.hold(name);
       this.set({ [name]: flag ? e.checked : options ? options[e.selectedIndex] : Number(e.value) });
     };
+    return e;
   }
   button(label, act, disabled = false, key = label) {
     const e = this.at(this.controls, "button", `button ${key}`, { type: "button" }, label);
-    Object.assign(e, { disabled, onclick: () => act(this.hold(key)) });
+    Object.assign(e, { disabled, onclick: () => act(this.hold(key, true)) });
   }
 }

@@ -75,6 +75,7 @@ function block(stage, name, x0, y0, [wide, high], numbers, cell, marked, { befor
 
 // What is to be said of a norm beside its numbers.
 function remark({ norm, groups, values, cell }, { X, changed, count }) {
+  if (norm === "BN") return " In evaluation, with running statistics, only the orange output would change.";
   if (norm === "GN" && groups === 1) return " With 1 group it is layer norm.";
   if (norm === "GN" && groups === C) return " With a group for each channel it is instance norm.";
   if (norm !== "RMS" || changed.filter(Boolean).length === count) return "";
@@ -85,7 +86,7 @@ function remark({ norm, groups, values, cell }, { X, changed, count }) {
 
 // Until a cell is changed, the answer stays hidden: the reader can guess.
 function draw(state, stage) {
-  const { norm, cell, change } = state, result = compute(state), { before } = result, two = stage.width > 560;
+  const { norm, groups, cell, change } = state, result = compute(state), { before } = result, two = stage.width > 560;
   const half = two ? stage.width / 2 - 8 : stage.width, size = [Math.min(52, (half - LABEL - GAP * N) / (N * W)), 26];
   const high = C * (H * size[1] + 6), below = two ? 0 : high + 56;
   stage.size(high + 50 + below);
@@ -94,7 +95,7 @@ function draw(state, stage) {
   const touch = (to) => stage.set({ cell: to }), marked = result.shares.map((shares) => shares && change);
   block(stage, "x", 0, 42, size, result.X, cell, marked, { touch });
   const [x, y] = two ? [stage.width - half, 0] : [0, below];
-  const felt = change ? "with an arrow: it rose or fell" : "without gamma and beta";
+  const felt = change ? "arrows: it rose or fell" : "without gamma and beta";
   stage.text("outputs", x, y + 14, `outputs Y, ${felt}`, { "text-anchor": "start" });
   block(stage, "y", x, y + 42, size, result.Y, cell, result.changed, { before });
   stage.control("norm", "norm", (kind) => NAMES[kind]);
@@ -104,13 +105,15 @@ function draw(state, stage) {
   stage.control("change", "change it by");
   stage.button("start again", stage.again);
   const name = NAMES[norm][0].toUpperCase() + NAMES[norm].slice(1);
-  const whole = norm === "LN" || norm === "RMS" ? `${name} takes all channels and pixels of an image here. ` : "";
+  const whole = norm === "LN" || norm === "RMS" ? `${name} takes all channels and pixels of an image here. `
+    : norm === "GN" ? `A group is ${C / groups} of the ${C} channels of an image. ` : "";
   if (!change) {
     stage.say("statistics", whole);
     const sentence = `${name}: if the orange cell of X changes, how many outputs change, and where? Guess, then try.`;
     return { ...result, sentence };
   }
-  const statistics = norm === "RMS" ? `mean square ${fixed(result.square, 3)}, Y = X / root(mean square + eps)`
+  const square = `mean square ${fixed(result.square, 3)}, Y = X / root(mean square + eps); the mean is not subtracted`;
+  const statistics = norm === "RMS" ? square
     : `mean ${fixed(result.mean, 3)}, variance ${fixed(result.var, 3)}, Y = (X - mean) / root(variance + eps)`;
   stage.say("statistics", `${whole}Of the marked cells of X: ${statistics}.${remark(state, result)}`);
   const count = result.changed.filter(Boolean).length;
