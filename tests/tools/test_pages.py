@@ -55,6 +55,7 @@ def tab(browser):
 
 
 def test_every_notebook_text_and_function_has_its_place(site, soups):
+    assert "By the authors of d2lnorm" in soups[site / "index.html"].get_text(" ", strip=True)
     side = soups[site / "index.html"].select_one("nav.bd-links")
     links = [a["href"] for a in side.select("a.internal")]
     assert [link for link in links if "notebooks/" in link] == [f"notebooks/{name}.html" for name in NOTEBOOKS]

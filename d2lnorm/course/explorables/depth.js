@@ -105,7 +105,7 @@ function draw(state, stage) {
   const wide = (right - left) / n, base = top + high + 52 + bars / 2;
   const [start, end] = ["start", "end"].map((where) => ({ "text-anchor": where }));
   stage.size(base + bars / 2 + 26);
-  stage.text("name", 0, 12, "values of each layer (deeper blue: more of them); below, their std", start);
+  stage.text("name", 0, 12, "values of each layer (deep blue: many); their std", start);
   stage.text("name of bars", 0, base - bars / 2 - 8, "gradient of the loss with respect to these (last: 1)", start);
   for (const [v, words] of [[-REACH, `≤ ${-REACH}`], [0, "0"], [REACH, `≥ ${REACH}`]])
     stage.text(`level ${v}`, left - 8, top + high * (0.5 - v / (2 * REACH)) + 4, words, end);

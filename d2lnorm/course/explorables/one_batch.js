@@ -25,17 +25,18 @@ export function compute({ values, gamma, beta, eps, training, running_mean, runn
   return { ...batch, used, X_hat, Y: X_hat.map((x) => gamma * x + beta) };
 }
 
-const seen = (y, was) => fixed(y) !== fixed(was); // in two decimals
+// Two values move by what eps does alone: that does not count.
+const moves = (Y, held) => Y.map((y, i) => Math.abs(y - held.Y[i]) > (Y.length === 2 ? 0.005 : 1e-6));
 
 function sentence(result, held, { values, training }) {
   if (result.refused) return result.refused;
   const { X_hat, Y } = result, n = Y.length, ask = "Drag a value: which outputs move?";
   if (held?.Y?.length !== n) return `${n} outputs. ${ask}`;
   const touched = values.filter((x, i) => !near(x, held.values[i])).length;
-  const moved = Y.filter((y, i) => seen(y, held.Y[i])).length, far = Math.max(...X_hat) > 0.99 * Math.sqrt(n - 1);
+  const moved = sum(moves(Y, held)), far = Math.max(...X_hat) > 0.99 * Math.sqrt(n - 1);
   if (!touched) return moved ? `${moved} of ${n} outputs moved. ${ask}` : `${n} outputs. ${ask}`;
   const limit = !training || !far ? ""
-    : n === 2 ? " Two values have X_hat -1 and 1, wherever they lie."
+    : n === 2 ? " Two values have X_hat -1 and 1, wherever they lie (but for eps)."
     : ` However far a value lies, its X_hat stays below root(n - 1) = ${fixed(Math.sqrt(n - 1))}.`;
   return `You moved ${touched} of ${n} values: ${moved} of ${n} outputs moved.${limit}`;
 }
@@ -48,6 +49,7 @@ function draw(state, stage) {
   stage.size(230);
   stage.axis("x axis", x, top, "values X");
   stage.axis("y axis", y, bottom, "outputs Y");
+  const moving = held?.Y?.length === n ? moves(Y, held) : [];
   if (used) {
     const [m, s] = [x(used.mean), Math.sqrt(used.var)], whose = training ? "mean" : "running mean";
     stage.line("mean", m, top - 38, m, top, { stroke: RED, "stroke-width": 2 });
@@ -55,11 +57,11 @@ function draw(state, stage) {
     stage.text("mean is", clamp(m, 120, right - 120), top - 46, `${whose} ± standard deviation`);
   }
   for (const [i, value] of values.entries()) {
-    const was = held?.Y?.length === n ? held.Y[i] : Y[i], at = y(Y[i] ?? 0);
-    const moved = Y.length && seen(Y[i], was), same = range(i).filter((j) => near(values[j], value)).length;
+    const at = y(Y[i] ?? 0), moved = moving[i], same = range(i).filter((j) => near(values[j], value)).length;
     if (Y.length) {
       stage.line(`join ${i}`, x(value), top, at, bottom, { opacity: 0.35 });
-      if (moved) stage.line(`path ${i}`, y(was), bottom, at, bottom, { stroke: RED, "stroke-width": 5, opacity: 0.5 });
+      const path = { stroke: RED, "stroke-width": 5, opacity: 0.5 };
+      if (moved) stage.line(`path ${i}`, y(held.Y[i]), bottom, at, bottom, path);
       const shape = moved ? `M${at} ${bottom - 9}l9 9l-9 9l-9 -9z` : `M${at - 6} ${bottom - 6}h12v12h-12z`;
       stage.shape("path", `y ${i}`, { d: shape, fill: moved ? RED : GREEN });
     }
