@@ -182,6 +182,10 @@ def buggy(X, eps):
     return X.reshape(4) + eps
 
 
+def with_any_arguments(*arguments, **options):
+    raise ValueError("no.")
+
+
 def returns_text(X, eps):
     return "text"
 
@@ -206,6 +210,7 @@ class WithoutForward(torch.nn.Module):
         (buggy, "`return X.reshape(4) + eps`, with RuntimeError: shape '[4]' is invalid for input of size 6. "),
         (buggy, "It was called with X = a float32 tensor of shape (2, 3), eps = 0.5."),
         (only_even, "NotImplementedError: only even sizes"),
+        (with_any_arguments, "with ValueError: no. It was called with a float32 tensor of shape (2, 3)."),
         (lambda X, eps: WithoutForward()(X), "a layer has no `forward`: is the name spelled so, and indented"),
         (returns_text, "what it returned, or the layer that it made, cannot be used as asked: AttributeError: 'str'"),
     ],

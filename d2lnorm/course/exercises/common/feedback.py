@@ -1,23 +1,19 @@
 """What every check is made of: expectations that say what is wrong, and how Jupyter shows them."""
 
-import inspect
-import linecache
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from d2lnorm.course.exercises.common.words import described, is_stub, told
+
 __all__ = ["NotYet", "described", "exercise", "expect", "expect_close", "number", "raises", "randn"]
 
 SEED = 123_456_789  # which no answer would set: so one that seeds is seen
-STUB = {"NotImplementedError", "super", "__init__"}  # all that an untouched stub names
-OTHERS = str(Path(__file__).parents[3]), str(Path(inspect.__file__).parent)  # this package, and Python's library
 
 
 class NotYet(AssertionError):
@@ -44,10 +40,10 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
         except NotYet as feedback:
             raise NotYet(f"{name}: {feedback}") from None
         except Exception as error:
-            if _is_stub(error):
+            if is_stub(error):
                 print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
                 return
-            raise NotYet(f"{name}: {_told(error)}") from error
+            raise NotYet(f"{name}: {told(error)}") from error
         print(f"✓ {name}: {praise}")
 
     return run
@@ -73,40 +69,6 @@ def _usual_state() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             torch.set_deterministic_debug_mode(deterministic)
-
-
-def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback:
-        yield traceback
-        traceback = traceback.tb_next
-
-
-def _is_stub(error: Exception) -> bool:
-    """Whether the error comes from a body that is `raise NotImplementedError`, perhaps after `super().__init__()`."""
-    code = [*_frames(error.__traceback__)][-1].tb_frame.f_code
-    return type(error) is NotImplementedError and not error.args and set(code.co_names) <= STUB
-
-
-def _told(error: Exception) -> str:
-    """Say what an error means for the one whose answer brought it."""
-    if isinstance(error, NotImplementedError) and 'missing the required "forward"' in str(error):
-        return "a layer has no `forward`: is the name spelled so, and indented as a part of the class?"
-    _, _, *below = _frames(error.__traceback__)  # the exercise and its check come first
-    theirs = [frame for frame in below if _may_be_theirs(frame.tb_frame.f_code.co_filename)]
-    what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-    if not theirs:
-        return f"what it returned, or the layer that it made, cannot be used as asked: {what}."
-    first, last = theirs[0].tb_frame, theirs[-1]
-    line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).strip()
-    names = first.f_code.co_varnames[: first.f_code.co_argcount + first.f_code.co_kwonlyargcount]
-    given = ", ".join(f"{n} = {described(first.f_locals[n])}" for n in names if n in first.f_locals and n != "self")
-    return (
-        f"your code stopped at line {last.tb_lineno}, `{line}`, with {what}. It was called with {given or 'nothing'}."
-    )
-
-
-def _may_be_theirs(file: str) -> bool:
-    return not file.startswith(OTHERS) and "site-packages" not in file
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -187,13 +149,3 @@ def _difference(got: object, expected: Tensor | float) -> str:
     right, wrong = expected[index].item(), got[index].item()
     digits = next((d for d in range(4, 16) if f"{right:.{d}f}" != f"{wrong:.{d}f}"), 16)
     return f"{place}expected {right:.{digits}f}, got {wrong:.{digits}f}"
-
-
-def described(value: object) -> str:
-    """Return what a value is, in a few words: "a float64 tensor of shape (2, 3)", "the int 3"."""
-    if isinstance(value, Tensor):
-        kind = str(value.dtype).removeprefix("torch.")
-        return f"a {kind} tensor of shape {tuple(value.shape)}" if value.dim() else f"the {kind} tensor {value.item()}"
-    text = repr(value)
-    known = isinstance(value, str | int | float | bool | list | tuple | dict | torch.dtype) or value is None
-    return text if known and len(text) < 60 else f"a {type(value).__name__}"
