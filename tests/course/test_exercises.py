@@ -208,10 +208,11 @@ class WithoutForward(torch.nn.Module):
     ("answer", "words"),
     [
         (buggy, "`return X.reshape(4) + eps`, with RuntimeError: shape '[4]' is invalid for input of size 6. "),
-        (buggy, "It was called with X = a float32 tensor of shape (2, 3), eps = 0.5."),
+        (buggy, "There, its arguments were X = a float32 tensor of shape (2, 3), eps = 0.5."),
         (only_even, "NotImplementedError: only even sizes"),
-        (with_any_arguments, "with ValueError: no. It was called with a float32 tensor of shape (2, 3)."),
+        (with_any_arguments, "with ValueError: no. There, its arguments were a float32 tensor of shape (2, 3)."),
         (lambda X, eps: WithoutForward()(X), "a layer has no `forward`: is the name spelled so, and indented"),
+        (lambda X: X, "calling it as the text asks failed: TypeError: <lambda>() got an unexpected keyword argument"),
         (returns_text, "what it returned, or the layer that it made, cannot be used as asked: AttributeError: 'str'"),
     ],
 )
@@ -250,6 +251,8 @@ def test_what_is_no_number_is_refused(value):
 
 
 def test_two_numbers_are_told_with_digits_that_differ():
+    with pytest.raises(NotYet, match="expected 1.000000000, got 1.000000001; they agree to float32's digits only"):
+        expect_close(1 + 1e-9, 1.0, "it", rtol=0, atol=1e-12)
     with pytest.raises(NotYet, match=r"expected 0.02820, got 0.02821"):
         expect_close(0.028205, 0.0282, "it", rtol=0, atol=1e-9)
 
@@ -267,7 +270,7 @@ def test_expectations():
         (truth.double(), "Y must have dtype torch.float32, but has torch.float64"),
         (truth / 2, "Y is not right: it was halved"),
         (truth + torch.tensor([[0, 0], [1.0, 0]]), r"at index \[1, 0\] expected 3.0000, got 4.0000"),
-        (truth / 0, "4 of its 4 values are not finite"),
+        (truth / 0, r"4 of its 4 values are not finite, the first at index \[0, 0\]"),
     ]:
         with pytest.raises(NotYet, match=words):
             expect_close(got, truth, "Y", twice)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common.feedback import NotYet
-from d2lnorm.course.exercises.common.traces import forbidden, kept
+from d2lnorm.course.exercises.common.traces import forbidden, kept, untouched
 
 
 def make_net():
@@ -38,8 +38,31 @@ def test_a_change_of_a_net_is_seen_and_none_where_there_is_none(change):
     net = make_net()
     with kept(net=net):
         net(torch.randn(4, 3)).sum()
-    with pytest.raises(NotYet, match=r"net.* is not as it was: before .*, after "), kept(net=net):
+    with (
+        pytest.raises(NotYet, match=r"net.* is not as it was: before .*, after |before the call; after it"),
+        kept(net=net),
+    ):
         change(net)
+
+
+def test_what_is_new_or_gone_is_told_as_such_and_small_changes_with_digits_that_differ():
+    net = make_net()
+    told = pytest.raises(NotYet, match="spare of net was not there before the call; after it, it is a float32")
+    with told, kept(net=net):
+        net.register_buffer("spare", torch.ones(2))
+    told = pytest.raises(NotYet, match="spare of net was a float32 tensor.* before the call; after it, it is gone")
+    with told, kept(net=net):
+        del net.spare
+    X = torch.tensor([0.128798, 1], dtype=torch.float64)
+    with pytest.raises(NotYet, match=r"before 0\.128798 at index \[0\], after 0\.1287980001 at"), kept(X=X):
+        X[0] += 1e-10
+    with pytest.raises(NotYet, match="left gradients switched off"), untouched():
+        torch.set_grad_enabled(False)
+    torch.set_grad_enabled(True)
+    told = pytest.raises(NotYet, match="left torch.float64 as torch's default dtype, which was torch.float32")
+    with told, untouched():
+        torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32)
 
 
 def test_a_change_of_a_class_is_seen():
@@ -53,9 +76,9 @@ def test_a_change_of_a_class_is_seen():
 
 def test_a_change_inside_lists_and_of_the_generator_is_seen():
     batches = [(torch.zeros(2), torch.ones(2))]
-    with pytest.raises(NotYet, match="element 1 of element 0 of batches"), kept(batches=batches):
+    with pytest.raises(NotYet, match=r"batches\[0\]\[1\] is not"), kept(batches=batches):
         batches[0][1][0] = 5
-    with pytest.raises(NotYet, match="requires_grad of element 1 of element 0 of batches"), kept(batches=batches):
+    with pytest.raises(NotYet, match=r"requires_grad of batches\[0\]\[1\]"), kept(batches=batches):
         batches[0][1].requires_grad_()
     told = r"batches is not as it was: before nan at index \[1\], after 0 at index \[1\]\."
     values = torch.tensor([1, torch.nan, 3])

@@ -290,7 +290,7 @@ ANSWERS = {
             "short names": (unsaved_short_names, "for a net of layers the list lacks '1.Count'"),
             "tensors": (unsaved_tensors, "names are asked for"),
             "not sorted": (lambda net: unsaved(net)[::-1], "in the order of"),
-            "the net changed": (unsaved_registers, "is not as it was"),
+            "the net changed": (unsaved_registers, "moving_mean of net was not there before"),
             "a set": (lambda net: set(unsaved(net)), "must be a list"),
             "values saved elsewhere": (unsaved_by_value, "lacks 'moving_mean'"),
             "last names": (unsaved_by_last_name, "lacks '2.2.gamma'"),

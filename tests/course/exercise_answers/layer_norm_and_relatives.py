@@ -478,7 +478,7 @@ ANSWERS = {
             "normalize": (rms_by_normalize, "is not right"),
             "scaled": (rms_scaled, "rounded once"),
             "matrices only": (lambda X, w, eps=None: rms(over=1)(X, w, eps), "(3, 2, 4)"),
-            "in place": (rms_in_place, "arguments is not as it was"),
+            "in place": (rms_in_place, "arguments[0] is not as it was"),
             "seeded": (seeded(rms()), "generator"),
         },
     ),

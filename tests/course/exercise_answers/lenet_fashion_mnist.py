@@ -473,7 +473,7 @@ ANSWERS = {
             "flat": (lambda net, batches, o: train_epoch(net, [(X.flatten(1), y) for X, y in batches], o), "conv2d"),
             "gradients of X": (
                 lambda net, batches, o: train_epoch(net, [(X.requires_grad_(), y) for X, y in batches], o),
-                "of batches is not as it was",
+                "batches[0][0] is not as it was",
             ),
             "a copy": (lambda net, batches, o: train_epoch(copy.deepcopy(net), batches, o), "on `net` itself"),
             "steps by hand": (by_hand, "after the epoch"),

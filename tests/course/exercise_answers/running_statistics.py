@@ -153,7 +153,7 @@ def load_slip(net, file, slip="", files={}):  # noqa: B006  it is a slip
 
 
 LOAD = {
-    "a path only": "a BytesIO", "an open file only": "was called with net", "reseeds": "generator",
+    "a path only": "a BytesIO", "an open file only": "arguments were net", "reseeds": "generator",
     "gradients off": "the grad mode differs", "another net": "must fill the given net and return it",
     "counts alone": "without an error", "weights alone": "without an error", "by length": "without an error",
     "more than one": "without an error", "warns": "without an error", "rounded": "weight, in torch.float64, is not",

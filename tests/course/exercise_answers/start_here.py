@@ -357,7 +357,7 @@ ANSWERS = {
             "rounded": (each(mean, after=lambda means: means.round(decimals=6)), "to a few digits only"),
             "turned round": (each(mean, after=lambda means: means.mT), "but has (3, 2, 4, 3)"),
             "a list": (each(mean, after=list), "must be a tensor, but is a list"),
-            "numpy": (each(mean, after=lambda means: means.numpy()), "must be a tensor, but is a ndarray"),
+            "numpy": (each(mean, after=lambda means: means.numpy()), "must be a tensor, but is an ndarray"),
             "28 by 28": (each(mean, after=lambda means: means.reshape(-1, 1, 28, 28)), "your code stopped"),
             "in float64": (each(lambda images: mean(images.double())), "must have dtype torch.float32"),
             "in float32 and back": (means_float32_and_back, "to a few digits only"),

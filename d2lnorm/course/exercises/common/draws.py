@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2lnorm.course.exercises.common.feedback import expect, expect_close, randn
+from d2lnorm.course.exercises.common.feedback import described, expect, expect_close, randn
 
 __all__ = [
     "alike",
@@ -23,7 +23,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def survivors(Y: Any, X: Tensor, what: str) -> Tensor:
     """Which elements survived, once Y is known to be a tensor like X in which something was dropped."""
-    expect(isinstance(Y, Tensor), f"{what} must be a tensor, but is a {type(Y).__name__}.")
+    expect(isinstance(Y, Tensor), f"{what} must be a tensor, but is {described(Y)}.")
     expect(Y.shape == X.shape, f"{what} must have shape {tuple(X.shape)}, but has {tuple(Y.shape)}.")
     expect(Y.dtype == X.dtype, f"{what} must have dtype {X.dtype}, but has {Y.dtype}.")
     expect(not torch.equal(Y, X), f"{what} is as it would be without dropout: nothing was dropped.")
@@ -45,7 +45,8 @@ def expect_drawn(Y: Tensor, following: Tensor, again: Tensor, other: Tensor) -> 
     moved = not torch.equal(Y, following)
     expect(
         moved,
-        "a second call with the same generator gave the same mask: draw a new one in each call, and do not seed it.",
+        "a second call with the same generator gave the same mask: draw a new mask from `generator` itself in each "
+        "call, and never seed it.",
     )
 
 
@@ -65,12 +66,13 @@ def expect_scaled(Y: Tensor, keep: Tensor, X: Tensor, p: float, what: str, plus:
     expect_close(Y, X / (1 - p) + plus, what, usual | (mistakes or {}))
 
 
-def expect_flow(Y: Tensor, right: Tensor, leaves: dict[str, Tensor]) -> None:
+def expect_flow(Y: Tensor, right: Tensor, leaves: dict[str, Tensor], mode: str = "") -> None:
     """Expect that Y passes the same gradients as `right` to these leaves, given by their names."""
-    expect(Y.requires_grad, "no gradient reaches anything: the output is cut off from the graph.")
+    where = f"in {mode} " if mode else ""
+    expect(Y.requires_grad, f"{where}no gradient reaches anything: the output is cut off from the graph.")
     upstream = randn(*Y.shape, dtype=Y.dtype)
     for name, leaf in leaves.items():
         got = torch.autograd.grad(Y, leaf, upstream, retain_graph=True, allow_unused=True)[0]
         expected = torch.autograd.grad(right, leaf, upstream, retain_graph=True)[0]
-        expect(got is not None, f"no gradient reaches {name}: something is cut off from the graph.")
-        expect_close(got, expected, f"the gradient of {name}", rtol=1e-3, atol=1e-4)
+        expect(got is not None, f"{where}no gradient reaches {name}: something is cut off from the graph.")
+        expect_close(got, expected, f"{where}the gradient of {name}", rtol=1e-3, atol=1e-4)

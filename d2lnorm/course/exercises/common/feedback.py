@@ -43,7 +43,7 @@ def exercise(check: Callable[[Callable], str]) -> Callable[[Callable], None]:
             if is_stub(error):
                 print(f"○ {name}: not written yet. Fill in the stub above, run it, then run this cell again.")
                 return
-            raise NotYet(f"{name}: {told(error)}") from error
+            raise NotYet(f"{name}: {told(error, name)}") from error
         print(f"✓ {name}: {praise}")
 
     return run
@@ -141,11 +141,15 @@ def _close(got: object, expected: Tensor | float, rtol: float, atol: float) -> b
 
 
 def _difference(got: object, expected: Tensor | float) -> str:
+    types = {t.dtype for t in (got, expected) if isinstance(t, Tensor)}
     got, expected = (torch.as_tensor(t, dtype=torch.float64).detach().cpu() for t in (got, expected))
     if not got.isfinite().all() and expected.isfinite().all() and expected.dim() > 0:
-        return f"{(~got.isfinite()).sum()} of its {got.numel()} values are not finite"
+        odd = (~got.isfinite()).nonzero()
+        return f"{len(odd)} of its {got.numel()} values are not finite, the first at index {odd[0].tolist()}"
     index = tuple(int(i) for i in torch.unravel_index((got - expected).abs().argmax(), expected.shape))
     place = f"at index {list(index)} " if index else ""
     right, wrong = expected[index].item(), got[index].item()
     digits = next((d for d in range(4, 16) if f"{right:.{d}f}" != f"{wrong:.{d}f}"), 16)
-    return f"{place}expected {right:.{digits}f}, got {wrong:.{digits}f}"
+    single = not types - {torch.float64} and torch.allclose(got, expected, rtol=3e-7, atol=0)
+    hint = "; they agree to float32's digits only" if single else ""
+    return f"{place}expected {right:.{digits}f}, got {wrong:.{digits}f}{hint}"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2lnorm.course.exercises.common.feedback import expect, expect_close, randn
+from d2lnorm.course.exercises.common.feedback import NotYet, expect, expect_close, randn
 from d2lnorm.course.exercises.common.traces import forbidden, kept, untouched
 
 __all__ = ["expect_device_kept", "expect_digits", "expect_gradients", "expect_precise", "given_to", "three", "value_of"]
@@ -25,11 +25,14 @@ def value_of(function: Callable, X: Tensor, *arguments: Any, name: str) -> Any:
 def expect_gradients(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
     mine, torchs = ([t.clone().requires_grad_() for t in inputs] for _ in range(2))
     Y, upstream = ours(*mine), randn(*inputs[0].shape, seed=9)
-    expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad or be detached.")
+    expect(Y.requires_grad, "the output has no gradient: it was computed under no_grad, or detached.")
     Y.backward(upstream)
     truths = torch.autograd.grad(theirs(*torchs), torchs, upstream)
-    by_X = mine[0].grad is not None and torch.allclose(mine[0].grad, truths[0], rtol=1e-6, atol=1e-8)
-    expect(by_X, "the gradient by X is not right: the statistics depend on X, too, so they must keep their graph.")
+    got = mine[0].grad
+    if got is None:
+        raise NotYet("no gradient reaches X: something was detached, or made anew from numbers.")
+    right = torch.allclose(got, truths[0], rtol=1e-6, atol=1e-8)
+    expect(right, "the gradient by X is not right: the statistics depend on X, too, so they must keep their graph.")
     for name, a, truth in zip(("X", "weight", "bias"), mine, truths, strict=False):
         expect(a.grad is not None, f"{name} gets no gradient.")
         expect_close(a.grad, truth, f"the gradient by {name}", rtol=1e-6, atol=1e-8)

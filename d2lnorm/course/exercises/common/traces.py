@@ -14,6 +14,8 @@ from d2lnorm.course.exercises.common.feedback import NotYet, described, expect
 
 __all__ = ["forbidden", "kept", "untouched", "without_numpy"]
 
+NOTHING = object()
+CHANGES = "that changes later random numbers of the notebook"
 HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks"
 
 
@@ -31,22 +33,28 @@ def kept(*, generator: bool = False, **things: Any) -> Iterator[None]:
     for name, thing in things.items():
         after = _parts(thing)
         for part in before[name] | after:
-            old, new = before[name].get(part, "missing"), after.get(part, "missing")
-            if not _same(old, new):
-                was, now = _brief(old, new), _brief(new, old)
-                raise NotYet(f"{part.format(name)} is not as it was: before {was}, after {now}.")
-    if generator and not torch.equal(state, torch.get_rng_state()):
-        raise NotYet("torch's global generator was moved or seeded: other random numbers of the notebook change.")
+            what, old, new = part.format(name), before[name].get(part, NOTHING), after.get(part, NOTHING)
+            if _same(old, new):
+                continue
+            was, now = _brief(old, new), _brief(new, old)
+            expect(old is not NOTHING, f"{what} was not there before the call; after it, it is {now}.")
+            expect(new is not NOTHING, f"{what} was {was} before the call; after it, it is gone.")
+            raise NotYet(f"{what} is not as it was: before {was}, after {now}.")
+    same = not generator or torch.equal(state, torch.get_rng_state())
+    expect(same, f"the call seeded torch's global generator or drew from it: {CHANGES}.")
 
 
 @contextmanager
 def untouched(**things: Any) -> Iterator[None]:
     """Expect that the things, torch's generator, the gradients' mode and the default dtype are left as they are."""
-    modes = torch.is_grad_enabled(), torch.get_default_dtype()
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     with kept(generator=True, **things):
         yield
-    same = modes == (torch.is_grad_enabled(), torch.get_default_dtype())
-    expect(same, "after the call, torch's gradient mode or its default dtype is another: set it for a block only.")
+    switched = "on" if torch.is_grad_enabled() else "off"
+    same = gradients == torch.is_grad_enabled()
+    expect(same, f"the call left gradients switched {switched}; `with torch.no_grad():` ends by itself.")
+    now = torch.get_default_dtype()
+    expect(dtype == now, f"the call left {now} as torch's default dtype, which was {dtype}.")
 
 
 def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
@@ -82,7 +90,7 @@ def _parts(thing: Any, path: str = "{}") -> dict[str, Any]:
         items = thing.items() if isinstance(thing, dict) else enumerate(thing)
         parts = {f"the length of {path}": len(thing)}
         for key, value in items:
-            parts |= _parts(value, f"element {key!r} of {path}")
+            parts |= _parts(value, f"{path}[{key!r}]")
         return parts
     return {path: thing}
 
@@ -102,7 +110,9 @@ def _brief(value: Any, other: Any) -> str:
         return described(value)
     differ = (value != other) & ~(value.isnan() & other.isnan())
     index = [int(i) for i in differ.nonzero()[0]]
-    return f"{value[tuple(index)].item():.6g} at index {index}"
+    numbers = value[tuple(index)].item(), other[tuple(index)].item()
+    digits = next((d for d in range(6, 17) if len({f"{x:.{d}g}" for x in numbers}) > 1), 17)
+    return f"{numbers[0]:.{digits}g} at index {index}"
 
 
 class _Watch(TorchFunctionMode):
