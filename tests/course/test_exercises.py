@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import d2lnorm.course.exercises
+from d2lnorm.course.exercises.common import feedback
 from d2lnorm.course.exercises.common.feedback import SEED, NotYet, exercise, expect, expect_close, number
 
 MODULES = [m.name for m in pkgutil.iter_modules(d2lnorm.course.exercises.__path__) if not m.ispkg]
@@ -142,11 +143,24 @@ def test_the_state_is_the_usual_one_in_a_check_and_given_back_after_it(name):
 
 @pytest.mark.parametrize(("check", "answer", "words"), WRONG)
 def test_wrong_answers_are_told_what_is_wrong(check, answer, words, capsys):
-    with pytest.raises(NotYet) as feedback:
+    with pytest.raises(NotYet) as told:
         check(answer)
-    assert words in str(feedback.value)
-    assert 30 < len(str(feedback.value)) < 600
+    assert words in str(told.value)
+    assert 30 < len(str(told.value)) < 600
     assert "✓" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_the_verdict_is_the_same_wherever_torch_s_generator_starts(turn, monkeypatch):
+    monkeypatch.setattr(feedback, "SEED", 1000 * turn + 77)
+    for is_right, params in ((True, RIGHT), (False, WRONG)):
+        for check, answer, *_ in (p.values for p in params[turn::10]):  # all together in ten turns
+            try:
+                check(answer)
+                passed = True
+            except NotYet:
+                passed = False
+            assert passed is is_right, f"{check.__name__}({answer})"
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -217,9 +231,9 @@ class WithoutForward(torch.nn.Module):
     ],
 )
 def test_an_error_is_told_with_its_line_and_the_input_that_brought_it(answer, words, capsys):
-    with pytest.raises(NotYet) as feedback:
+    with pytest.raises(NotYet) as told:
         check_anything(answer)
-    assert words in str(feedback.value)
+    assert words in str(told.value)
     assert "not written" not in capsys.readouterr().out
 
 
