@@ -9,16 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, number, randn
+from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, expect_close, number, randn
 from d2lnorm.course.exercises.common.nets import Branching
 from d2lnorm.course.exercises.common.traces import kept
+from d2lnorm.course.exercises.common.words import is_stub, told
 
-__all__ = [
-    "check_accumulated_gradient",
-    "check_combine_statistics",
-    "check_numbers_sent",
-    "check_share_of",
-]
+__all__ = ["check_accumulated_gradient", "check_combine_statistics", "check_numbers_sent", "check_share_of"]
 
 
 @exercise
@@ -26,7 +22,7 @@ def check_combine_statistics(combine_statistics: Callable) -> str:
     """Check `combine_statistics(counts, means, variances)`: mean and biased variance of all processes' values."""
     for seed, C, n, dtype in (
         (1, 3, [5, 1, 3], torch.float64),
-        (2, 3, [5, 1, 3], torch.float64),  # other numbers of the same shape
+        (2, 3, [5, 1, 3], torch.float64),
         (3, 1, [0, 4, 2, 0], torch.float64),
         (4, 2, [2, 6], torch.float32),
         (5, 4, [3], torch.float32),
@@ -35,16 +31,16 @@ def check_combine_statistics(combine_statistics: Callable) -> str:
         with_nan = [(p.sum(0) / len(p), (p - p.sum(0) / len(p)).square().sum(0) / len(p)) for p in values.split(n)]
         means, variances = (torch.stack(t) for t in zip(*with_nan, strict=True))
         counts, what = torch.tensor(n), f"for counts {n} and C = {C}"
-        given = {"counts": counts, "means": means, "variances": variances}
-        before = {name: t.clone() for name, t in given.items()}
-        with _left_alone(what, **given):
-            got = _pair(combine_statistics(counts, means, variances), f"{what}: return two tensors, mean and var")
-            for name, t in given.items():  # `kept` alone would take NaN for 0
-                same = torch.allclose(t, before[name], rtol=0, atol=0, equal_nan=True)
-                expect(same, f"{what}: `{name}` was changed in place; leave what you are given as it is.")
+        what += " (a second call with the same counts, but other means)" if seed == 2 else ""
+        with _left_alone(f"{what}:", combine_statistics, counts=counts, means=means, variances=variances):
+            combined = combine_statistics(counts, means, variances)
+        got = _pair(combined, f"{what}: return two tensors, mean and var")
         mean, var = values.mean(0), values.var(0, correction=0)
         some = counts > 0
-        wrong_mean = {"the means were averaged as if all counts were equal": means[some].mean(0)}
+        wrong_mean = {
+            "the means were averaged as if all counts were equal": means[some].mean(0),
+            "the variance came first; return (mean, var)": var,
+        }
         wrong_var = {
             "the spread between the processes' means is missing": (counts[:, None] * variances).nansum(0) / sum(n),
             "the variances were averaged as if all counts were equal": variances[some].mean(0),
@@ -110,14 +106,14 @@ def check_accumulated_gradient(accumulated_gradient: Callable) -> str:
         sizes: list[int] = []
         leaf = next(m for m in net.modules() if not [*m.children()])  # its hook sees calls of net.forward, too
         leaf.register_forward_pre_hook(lambda _, args, sizes=sizes: sizes.append(len(args[0])))
-        with _left_alone(what, net=net, X=X, y=y):
+        with _left_alone(what, accumulated_gradient, net=net, X=X, y=y):
             got = accumulated_gradient(net, X, y, most)
         expect(isinstance(got, list | tuple), f"{what} return a list of tensors, not {described(got)}.")
         expect(len(got) == len(whole), f"{what} {len(whole)} gradients are expected, one a parameter; {len(got)} came.")
         expect(max(sizes, default=0) <= most, f"{what} the net was given {max(sizes, default=0)} images at once.")
         least = -(-N // most)  # calls; their sizes alone do not tell: under torch.vmap each seems to have one image
-        calls = f"{what} the net was called with pieces of {sizes} images; all {N} need {least} calls"
-        expect(len(sizes) >= least, f"{calls} or more.")
+        calls = f"{what} the net was called {len(sizes)} time{'s' * (len(sizes) != 1)} for {N} images"
+        expect(len(sizes) >= least, f"{calls}; at most {most} at once take {least} calls or more.")
         for k, (name, p) in enumerate(net.named_parameters()):
             mistakes = {
                 "the pieces' means were averaged, but the last piece is smaller": sum(m[k] for m in means) / len(means),
@@ -142,7 +138,8 @@ class _Block(nn.Module):
 def check_numbers_sent(numbers_sent: Callable) -> str:
     """Check `numbers_sent(net)`: (forwards, backwards), over all batch norms, however deep."""
     shared, seven, three = nn.BatchNorm1d(7), nn.Linear(7, 7), nn.BatchNorm2d(3)
-    block, frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), nn.BatchNorm2d(2).requires_grad_(False)
+    block = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    frozen = _Block(nn.BatchNorm3d(8), nn.BatchNorm2d(2).requires_grad_(False).eval())
     others = nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.InstanceNorm1d(4, affine=True, track_running_stats=True)
     nets: dict[str, tuple[nn.Module, int, int]] = {
         "a net without batch norm, but with other norms": (nn.Sequential(nn.Linear(3, 4), *others), 0, 0),
@@ -153,23 +150,31 @@ def check_numbers_sent(numbers_sent: Callable) -> str:
         "a net that uses a layer twice": (nn.Sequential(shared, seven, shared), 30, 28),
         "a net that uses a block with a layer twice": (nn.Sequential(block, nn.ReLU(), block), 18, 16),
         "a net in evaluation mode": (nn.Sequential(nn.BatchNorm2d(2), _Block(three, three)).eval(), 19, 16),
-        "a net with a frozen layer in evaluation mode": (_Block(frozen.eval(), nn.BatchNorm3d(8)), 22, 20),
+        "a net with a frozen layer (requires_grad=False), which is synchronized all the same": (frozen, 22, 20),
     }
     for what, (net, forwards, backwards) in nets.items():
-        with _left_alone(f"for {what}:", net=net):
-            got = _pair(numbers_sent(net), f"for {what} return a pair (forwards, backwards)")
-        numbers = tuple(number(x, f"for {what} each of the two") for x in got)
-        told = f"for {what} expected ({forwards}, {backwards}), but got ({numbers[0]:g}, {numbers[1]:g})."
+        with _left_alone(f"for {what}:", numbers_sent, net=net):
+            sent = numbers_sent(net)
+        got = _pair(sent, f"for {what}: return a pair (forwards, backwards)")
+        numbers = tuple(number(x, f"for {what}: each of the two") for x in got)
+        told = f"for {what}: expected ({forwards}, {backwards}), but got ({numbers[0]:g}, {numbers[1]:g})."
         expect(numbers == (forwards, backwards), told)
     return "2C + 1 numbers forwards and 2C backwards for each place of a batch norm."
 
 
 @contextmanager
-def _left_alone(what: str, **things: Any) -> Iterator[None]:
-    """As `kept`; the global generator may be used (a DataLoader draws), but not seeded."""
+def _left_alone(what: str, answer: Callable, **things: Any) -> Iterator[None]:
+    """As `kept`; the global generator may be used (a DataLoader draws), but not seeded. `what` begins the feedback."""
     torch.manual_seed(10_000)
-    with kept(**things):
-        yield
+    try:
+        with kept(**things):
+            yield
+    except NotYet as feedback:
+        raise NotYet(f"{what} {feedback}") from None
+    except Exception as error:
+        if is_stub(error):
+            raise
+        raise NotYet(f"{what} {told(error, getattr(answer, '__name__', ''))}") from error
     seeded = torch.initial_seed() != 10_000
     expect(not seeded, f"{what} torch's global generator was seeded: other random numbers of the notebook change.")
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, number, raises, randn
+from d2lnorm.course.exercises.common.features_last import expect_features_last, expect_precise_far_off
+from d2lnorm.course.exercises.common.feedback import described, exercise, expect, number, raises, randn
 from d2lnorm.course.exercises.common.layers import expect_meant
 from d2lnorm.course.exercises.common.nets import nets_with_norms
-from d2lnorm.course.exercises.common.slips import normalized
 from d2lnorm.course.exercises.common.traces import kept
-from d2lnorm.course.exercises.common.twins import expect_features_last, expect_state
+from d2lnorm.course.exercises.common.twins import expect_state
 
 __all__ = [
     "check_batch_norm_for",
@@ -39,10 +39,10 @@ def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, in
     for what, net, *right in (
         ("BatchNorm2d(5) beside a GroupNorm and layers of other kinds", plain, 10, 11),
         ("BatchNorm1d(3), 3d(2) and 2d(5) in nested blocks", deep, 20, 23),
+        ("a net that is itself a batch norm, BatchNorm3d(2)", nn.BatchNorm3d(2), 4, 5),
         ("a layer that lacks parameters (affine=False) and one that lacks buffers", bare, 8, 7),
         ("a layer with a scale and no shift", shiftless, 3, 7),
         ("BatchNorm2d(7) beside InstanceNorm2d and LayerNorm", kin, 14, 15),
-        ("a net that is a single layer, BatchNorm3d(2)", nn.BatchNorm3d(2), 4, 5),
         ("one BatchNorm1d(6), used twice", nn.Sequential(twice, nn.ReLU(), nn.Sequential(twice)), 12, 13),
         ("frozen layers, whose parameters are parameters still", frozen, 12, 14),
         ("a net without batch norm", nn.Linear(2, 2), 0, 0),
@@ -77,10 +77,11 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
         places = {shape[-1]: "the last axis", shape[0]: "the batch axis", len(shape): "the number of axes"}
         hint = f", which is {places[C]}" if C in places else ""
         expect(shape[1] == C, f"for shape {shape} the channels are on axis 1: {shape[1]}, but you took {C}{hint}.")
-        expect(repr(layer) == repr(usual), f"all arguments but the first keep torch's defaults; you set {layer}.")
+        expect(repr(layer) == repr(usual), f"your layer is {layer}, but nn.{kind.__name__}({C}) is {usual}.")
         expect_state(layer, usual)
-        fresh = layer.training and all(p.requires_grad for p in layer.parameters())
-        expect(fresh, "a new layer is in training mode and its parameters can be trained; yours is not like that.")
+        expect(layer.training, "a new layer is in training mode, but yours is in evaluation mode.")
+        frozen = ", ".join(name for name, p in layer.named_parameters() if not p.requires_grad)
+        expect(not frozen, f"a new layer's parameters can be trained, but requires_grad of {frozen} is False.")
         expect(layer is not again, "return a new layer in each call.")
     for shape in ((9,), (3, 2, 4, 5, 7, 8), (3, 2, 4, 5, 6, 8, 9), ()):
         asked = f"no layer takes {len(shape)} axes, here the shape {shape}: raise a ValueError that says so"
@@ -102,11 +103,7 @@ def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
     for shape in ((2, 4, 4), (3, 5, 2), (1, 6, 3), (4, 1, 3), (5, 3, 1)):  # first T = C: a wrong axis raises no error
         expect_features_last(make, *shape)
     for shape in ((2, 4, 3), (3, 5, 5)):
-        far, zeros = (1e4 + 3 * randn(*shape)).float(), torch.zeros(shape[2])
-        with torch.no_grad():
-            got = make(shape[2]).float()(far)
-        exact = normalized(far.double(), (0, 1), zeros + 1, zeros).float()
-        expect_close(got, exact, "the output for a mean of 10,000 in float32", rtol=0.05, atol=0.05)
+        expect_precise_far_off(make, *shape)
     return "features normalized over batch and steps, also where T = C; gradients, saved statistics and evaluation."
 
 
@@ -119,10 +116,11 @@ def check_parameter_groups(parameter_groups: Callable[[nn.Module, float], list[d
         for decay in (0.25, 0.01):
             with kept(net=net, generator=True):
                 groups: Any = parameter_groups(net, decay)
-            two = isinstance(groups, list | tuple) and len(groups) == 2 and all(isinstance(g, dict) for g in groups)
             kinds = [type(g).__name__ for g in groups] if isinstance(groups, list | tuple) else []
-            came = f"a list of {', '.join(kinds)}" if kinds else described(groups)
-            expect(two, f"for {what}: return a list of two dicts, even if one group is empty; got {came}.")
+            came = f"your list holds {', '.join(kinds)}" if kinds else f"you returned {described(groups)}"
+            came = f"your list has length {len(kinds)}" if {*kinds} == {"dict"} else came
+            two = len(kinds) == 2 and all(isinstance(g, dict) for g in groups)
+            expect(two, f"for {what}: return two dicts in a list, even if one group is empty; {came}.")
             keys = all({"params", "weight_decay"} <= set(g) for g in groups)
             expect(keys, 'each group is a dict with the keys "params" and "weight_decay".')
             others = [type(g["params"]).__name__ for g in groups if not isinstance(g["params"], list)]
@@ -145,8 +143,8 @@ def check_fixed_net(make: Callable[[], nn.Module]) -> str:
         norm.register_forward_hook(lambda m, *_: calls.update({m: calls.get(m, 0) + 1}))
     with kept(X=X, generator=True):
         logits = net(X)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
-    expect(shape == (6, 10), f"expected logits of shape (6, 10), got {described(logits)}.")
+    fits = isinstance(logits, Tensor) and logits.shape == (6, 10)
+    expect(fits, f"expected logits of shape (6, 10), got {described(logits)}.")
     expect(max(calls.values(), default=1) == 1, "a batch norm is used twice: it mixes the statistics of two layers.")
     attributes = [v for m in net.modules() for k, v in vars(m).items() if not k.startswith("_")]
     stored = [[*(v.values() if isinstance(v, dict) else v)] for v in attributes if isinstance(v, list | tuple | dict)]
@@ -177,7 +175,8 @@ def check_fixed_net(make: Callable[[], nn.Module]) -> str:
         together = net(X)
     for n in (2, 1):
         parts = torch.cat([net(X[:n]), net(X[n:])])
-        expect(torch.allclose(parts, together, rtol=1e-3, atol=1e-4), "predictions depend on the rest of the batch.")
+        alone = torch.allclose(parts, together, rtol=1e-3, atol=1e-4)
+        expect(alone, "after net.eval() an image's logits change with the other images of the batch; they must not.")
     expect_meant(net, (first, second, linear), tuple(calls), out)
     return "three batch norms, each for one layer, saved, trained, quiet in evaluation, and no redundant bias."
 
@@ -192,7 +191,7 @@ def _expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
         path, _, last = name.rpartition(".")
         owner = net.get_submodule(path)
         itself = path == "" and [*net.children()] != []
-        of = f"for {what}: the {last} of " + ("the net itself" if itself else type(owner).__name__)
+        of = f"for {what}: {name}, of {'the net itself' if itself else described(owner)},"
         lost = "so it would never be trained" if p.requires_grad else "for it is frozen; but it may be thawed later"
         expect(id(p) in ids, f"{of} is in no group, {lost}.")
         norm = isinstance(owner, (*_NORMS, nn.LayerNorm)) or "bias" in last

@@ -13,10 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.common.feedback import exercise, expect, expect_close, raises
+from d2lnorm.course.exercises.common.feedback import NotYet, exercise, expect, expect_close, raises
 from d2lnorm.course.exercises.common.nets import NetWithStatistics
-from d2lnorm.course.exercises.common.traces import kept
-from d2lnorm.course.exercises.common.twins import BOOKS, expect_state, expect_twin, tolerance
+from d2lnorm.course.exercises.common.traces import kept, untouched
+from d2lnorm.course.exercises.common.twins import (
+    BOOKS,
+    expect_learning,
+    expect_state,
+    expect_twin,
+    learning,
+    tolerance,
+)
 
 __all__ = ["check_batch_norm_1d", "check_freeze_batch_norm", "check_load", "check_momentum_for"]
 
@@ -32,7 +39,7 @@ def check_momentum_for(momentum_for: Callable) -> str:
         mistakes = {
             BOOKS: left,
             "with each batch the share shrinks by a factor, not by an amount": (1 - share) / batches,
-            "ln(share) / batches is close for tiny momenta only": -math.log(share) / batches,
+            "-ln(share) / batches is close for tiny momenta only": -math.log(share) / batches,
         }
         with kept(generator=True):
             momentum = momentum_for(batches, share)
@@ -55,25 +62,27 @@ def check_load(load: Callable) -> str:
                 lacking.update({name + instead: expected[name]})
                 del lacking[name]
                 torch.save(lacking, path)
-                silent = f"a file without {name} was loaded without an error; that is how things get lost."
+                what = f"with {name}_old instead of {name}" if instead else f"without {name}"
+                silent = f"a file saved anew under the same path, {what}, was loaded without an error."
                 expect(raises(Exception, load, make(), path), silent)
     return "the whole state is loaded, gaps are reported, and the net is ready to predict."
 
 
 def _check_loaded(load: Callable, net: nn.Module, file: Any, expected: dict[str, Tensor]) -> None:
-    parameters, learning = list(net.parameters()), [p.requires_grad for p in net.parameters()]
-    with kept(generator=True):
+    before = learning(net)
+    with untouched():
         expect(load(net, file) is net, "load must fill the given net and return it.")
-    same = all(p is q for p, q in zip(parameters, net.parameters(), strict=True))
-    expect(same, "the parameters were replaced by new ones; an optimizer would go on changing the old ones.")
-    for name, t in net.state_dict().items():
-        hint = "" if name.endswith(("weight", "bias")) else "named_parameters() lists no buffers, state_dict() does."
-        same = t.dtype == expected[name].dtype and torch.equal(t, expected[name])
-        expect(same, f"{name}, in {t.dtype}, is not what the file holds. {hint}")
+    state = net.state_dict()
+    buffers = [name for name in expected if not name.endswith(("weight", "bias"))]
+    lost = [name for name in buffers if not torch.equal(state[name].double(), expected[name].double())]
+    rest = "though other buffers are; every buffer of the net must be loaded"
+    rest = "nor is any other buffer: named_parameters() lists none, state_dict() does" if lost == buffers else rest
+    for name, t in state.items():
+        expect(name not in lost, f"after loading, {name} is not what the file holds, {rest}.")
+        expect_close(t, expected[name], f"after loading, {name}", rtol=0, atol=0)
     modes = "after loading, layers are in training mode; the mode is not in the file, so all of the net needs eval()."
     expect(not any(m.training for m in net.modules()), modes)
-    learns = [p.requires_grad for p in parameters] == learning and torch.is_grad_enabled()
-    expect(learns, "after loading, not the same parameters learn as before: requires_grad or the grad mode differs.")
+    expect_learning(net, before)
 
 
 @exercise
@@ -83,24 +92,29 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
         net = NetWithStatistics(dtype).train(mode)
         net.head["drop"].train(not mode)
         others = {m: m.training for m in net.modules() if not isinstance(m, NORMS)}
-        frozen, learning = copy.deepcopy(net.state_dict()), {n: (p, p.requires_grad) for n, p in net.named_parameters()}
-        with kept(generator=True):
+        frozen, before = copy.deepcopy(net.state_dict()), learning(net)
+        with untouched():
             expect(freeze_batch_norm(net) is net, "freeze_batch_norm must return the net that it was given.")
-        expect(list(net.state_dict()) == list(frozen), "the keys of the net's state_dict must stay as they were.")
-        _check_frozen(net, frozen, others, "at once")
+        state = net.state_dict()
+        added, gone = (", ".join(k for k in a if k not in b) or "none" for a, b in ((state, frozen), (frozen, state)))
+        expect(list(state) == list(frozen), f"the keys of net.state_dict() must stay; new: {added}; gone: {gone}.")
+        changed = ", ".join(k for k, t in state.items() if not torch.equal(t, frozen[k]))
+        expect(not changed, f"freeze_batch_norm itself changed {changed}; freezing must leave all numbers as they are.")
+        _check_frozen(net, frozen, others, "right after freeze_batch_norm(net), before any net.train()")
         for when, asked in {"net.train()": True, "net.eval()": False, "net.eval() and net.train()": True}.items():
-            net.train(asked)
+            try:
+                net.train(asked)
+            except TypeError as error:
+                raise NotYet(f"after freeze_batch_norm(net), net.train({asked}) fails: {error}.") from error
             _check_frozen(net, frozen, dict.fromkeys(others, asked), f"after {when}")
         loaded = NetWithStatistics(dtype).state_dict()
         net.load_state_dict(loaded)
         _check_frozen(net, loaded, {}, "after net.load_state_dict(...)")
+        expect_learning(net, before)
         for name, p in net.named_parameters():
-            old, learned = learning[name]
-            said = f"requires_grad of {name} was {learned} and is now {p.requires_grad}"
-            said = f"{name} gets no gradient any more" if p.requires_grad == learned else said
-            said = said if p is old else f"{name} is another object, which an optimizer would not know"
-            learns = p is old and p.requires_grad == learned == (p.grad is not None)
-            expect(learns, f"{said}, but all parameters, BN's too, must go on learning as before.")
+            said = f"{name} gets {'no gradient any more' if p.requires_grad else 'a gradient now'}"
+            same = p.requires_grad == (p.grad is not None)
+            expect(same, f"{said}, but all parameters, BN's too, must go on learning as before.")
     for kind, images in ((nn.BatchNorm1d, torch.ones(5, 4)), (nn.BatchNorm3d, torch.ones(5, 4, 1, 1, 1))):
         alone, new = kind(4), kind(4)
         freeze_batch_norm(alone)
@@ -137,7 +151,7 @@ def _check_frozen(net: nn.Module, state: dict[str, Tensor], wanted: dict[nn.Modu
         own = F.batch_norm(inputs, None, None, weight, bias, True, 0.0, eps)
         right = F.batch_norm(inputs, mean, var, weight, bias, False, 0.0, eps).detach()
         mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
-        expect_close(Y, right, f"{when}, in {Y.dtype}, the output of {name}", mistakes, **tolerance(Y))
+        expect_close(Y, right, f"{when}, in {Y.dtype}, the output of {name} (eps={eps:g})", mistakes, **tolerance(Y))
     if logits.requires_grad:
         logits.sum().backward()
 

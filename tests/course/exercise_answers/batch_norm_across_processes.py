@@ -381,7 +381,7 @@ COMBINE = {
     "unbiased": "n - 1",
     "deviation": "variance",
     "rows": "shape",
-    "swapped": "mean",
+    "swapped": "the variance came first",
     "float32": "dtype",
     "float64": "dtype",
     "squeezed": "shape (1,)",
@@ -395,11 +395,11 @@ ANSWERS = {
         {slip: (partial(by_there, slip=slip), words) for slip, words in COMBINE.items()}
         | {
             "NaN stays": (with_nan, "not finite"),
-            "in place": (in_place, "`means` was changed in place"),
-            "one in place": (partial(in_place, of="variances"), "`variances` was changed in place"),
+            "in place": (in_place, "C = 1: means is not as it was: before nan"),
+            "one in place": (partial(in_place, of="variances"), "C = 1: variances is not as it was: before nan"),
             "counts of 1 at least": (counts_at_least_1, "mean"),
             "one left out": (one_left_out, "not finite"),
-            "remembered": (remembered, "mean"),
+            "remembered": (remembered, "a second call with the same counts, but other means) the mean"),
             "mean alone": (lambda *given: by_there(*given)[0], "two tensors"),
             "the first process's": (lambda counts, means, variances: (means[0], variances[0]), "mean"),
             "zeros": (lambda counts, means, variances: (means[0] * 0, variances[0] * 0), "mean"),
@@ -446,7 +446,7 @@ ANSWERS = {
             "with a step": (partial(by_kept, slip="with step"), "is not as it was"),
             ".grad zeroed": (partial(by_kept, slip="zeroed"), "is not as it was: before None"),
             "at once": (at_once, "images at once"),
-            "at once by vmap": (partial(by_vmap, chunk=False), "10 need 3 calls"),
+            "at once by vmap": (partial(by_vmap, chunk=False), "called 1 time for 10 images; at most 4 at once take 3"),
             "too few pieces": (partial(pieces_of, k=lambda n, most: max(1, n // most)), "images at once"),
             "`most` pieces": (partial(pieces_of, k=lambda n, most: most), "images at once"),
             ".grad deleted": (partial(by_kept, slip="deleted"), "after None"),
@@ -457,9 +457,12 @@ ANSWERS = {
             **{
                 slip: (partial(by_grad, slip=slip), words)
                 for slip, words in {
-                    "in evaluation": "the mode of net", "in training": "the mode of net", "frozen": "requires_grad of",
-                    "gradient of X": "requires_grad of X", "seeded": "seeded", "flattened": "conv2d",
-                    "layers in turn": "your code stopped", "float32": "dtype",
+                    "in evaluation": "for an MLP, 10 images, at most 4 at once: the mode of net",
+                    "in training": "for a convolutional net in evaluation mode, 7 images, at most 3 at once: the mode",
+                    "frozen": "requires_grad of", "gradient of X": "requires_grad of X", "seeded": "seeded",
+                    "flattened": "for a convolutional net in evaluation mode, 7 images, at most 3 at once: your code",
+                    "layers in turn": "for a net that branches, 5 images, at most 8 at once: your code stopped",
+                    "float32": "dtype",
                 }.items()
             },
             "twice as large a piece": (lambda net, X, y, most: by_grad(net, X, y, 2 * most), "images at once"),
@@ -475,7 +478,8 @@ ANSWERS = {
                 "count backwards": "expected", "with gamma": "expected", "swapped": "expected", "sum": "pair",
                 "train": "the mode of net",
                 "mode put back": "the mode of layer", "num_features": "other norms", "statistics": "running statistics",
-                "attribute": "`sent` of", "frozen": "frozen", "blocks": "block",
+                "attribute": "`sent` of",
+                "frozen": "(requires_grad=False), which is synchronized all the same: expected", "blocks": "block",
                 "converted": "the class of layer",
             }.items()
         }

@@ -154,16 +154,23 @@ def load_slip(net, file, slip="", files={}):  # noqa: B006  it is a slip
 
 LOAD = {
     "a path only": "a BytesIO", "an open file only": "arguments were net", "reseeds": "generator",
-    "gradients off": "the grad mode differs", "another net": "must fill the given net and return it",
-    "counts alone": "without an error", "weights alone": "without an error", "by length": "without an error",
-    "more than one": "without an error", "warns": "without an error", "rounded": "weight, in torch.float64, is not",
-    "float32": "is not what the file holds", "no count": "num_batches_tracked, in torch.int64, is not what the file",
-    "of BN alone": "other.running_mean, in torch.float32, is not what", "the root's mode": "needs eval()",
-    "parameters only": "is not what the file holds. named_parameters() lists no buffers",
-    "children's modes": "needs eval()", "no more learning": "requires_grad", "all learns": "requires_grad",
+    "gradients off": "the call left gradients switched off", "another net": "must fill the given net and return it",
+    "counts alone": "a file saved anew under the same path, with conv.weight_old instead of conv.weight, was",
+    "weights alone": "with bn.running_mean_old instead of bn.running_mean, was loaded without an error",
+    "by length": "with conv.weight_old instead of conv.weight, was loaded without an error",
+    "more than one": "without an error", "warns": "without an error",
+    "rounded": "weight is not right: at index [0] expected",
+    "float32": "weight must have dtype torch.float64, but has torch.float32",
+    "no count": "bn.num_batches_tracked is not what the file holds, though other buffers are; every",
+    "of BN alone": "other.running_mean is not what the file holds, though other", "the root's mode": "needs eval()",
+    "parameters only": "file holds, nor is any other buffer: named_parameters() lists none",
+    "children's modes": "needs eval()",
+    "no more learning": "requires_grad of conv.weight was True and is now False; leave",
+    "all learns": "requires_grad of conv.bias was False and is now True; leave",
     "no return": "return it", "the state": "return it", "no eval": "needs eval()",
-    "printed": "without an error", "cached": "without an error", "new parameters": "changing the old ones",
-    "nothing loaded": "conv.weight, in torch.float32, is not what the file holds",
+    "printed": "without an error", "cached": "a file saved anew under the same path",
+    "new parameters": "conv.weight was replaced by another object",
+    "nothing loaded": "after loading, conv.weight is not right: at index",
 }  # fmt: skip
 
 
@@ -306,23 +313,31 @@ def freeze_everywhere(net, given=[], handles=[]):  # noqa: B006  for all calls
 
 
 FREEZE = {
-    "1d": "BatchNorm2d still moves", "2d": "BatchNorm1d still moves", "without 3d": "itself a BatchNorm3d",
+    "1d": "before any net.train(), BatchNorm2d still moves",
+    "2d": "BatchNorm1d still moves", "without 3d": "itself a BatchNorm3d",
     "all with statistics": "wrong mode: InstanceNorm2d", "two levels": "BatchNorm1d still moves",
     "the net's own": "BatchNorm1d still moves", "in Sequential": "BatchNorm2d still moves",
-    "the container": "wrong mode: Sequential (evaluation)", "reset": "at once, BatchNorm2d still moves",
-    "later": "at once, BatchNorm2d still moves", "eval once": "after net.train(), BatchNorm2d still moves",
-    "without mode": "takes 0 positional arguments", "parameters, too": "must go on learning",
-    "the bias, too": "requires_grad of bn.bias was True and is now False", "all learns": "conv.bias was False",
-    "train called": "at once, these layers are in the wrong mode", "eval called": "the wrong mode: NetWith",
-    "modes of the root": "at once, these layers are in the wrong mode: Dropout", "copy": "must return the net",
-    "reseeds": "generator", "gradients off": "gets no gradient", "buffers renamed": "keys",
+    "the container": "wrong mode: Sequential (evaluation)",
+    "reset": "freeze_batch_norm itself changed bn.running_mean, bn.",
+    "later": "right after freeze_batch_norm(net), before any net.train(), BatchNorm2d still",
+    "eval once": "after net.train(), BatchNorm2d still moves",
+    "without mode": "after freeze_batch_norm(net), net.train(True) fails: freeze_slip",
+    "parameters, too": "requires_grad of bn.weight was True and is now False; leave every parameter's",
+    "the bias, too": "requires_grad of bn.bias was True and is now False; leave",
+    "all learns": "requires_grad of conv.bias was False and is now True; leave every parameter",
+    "train called": "any net.train(), these layers are in the wrong mode", "eval called": "the wrong mode: NetWith",
+    "modes of the root": "before any net.train(), these layers are in the wrong mode: Dropout",
+    "copy": "must return the net",
+    "reseeds": "generator", "gradients off": "left gradients switched off",
+    "buffers renamed": "new: frozen; gone: none",
     "no return": "must return the net", "put back": "batch's own", "momentum 0": "still moves bn.num_batches_tracked",
     "track_running_stats": "the batch's own are used", "everything": "Conv2d (evaluation)",
     "all while it computes": "Conv2d (ev",
 }  # fmt: skip
 FORWARD = {
     "captured": "after net.load_state_dict(...), in torch.float32, the output", "counts on": "num_batches_tracked",
-    "detached": "must go on learning", "usual eps": "the output of BatchNorm1d", "no gradient": "must go on learning",
+    "detached": "must go on learning", "usual eps": "the output of BatchNorm1d (eps=0.1) is",
+    "no gradient": "must go on learning",
     "the net before detached": "conv.weight gets no gradient", "in float32": "in torch.float64, the output",
 }  # fmt: skip
 
@@ -539,8 +554,10 @@ def rescaled_once(self, X, mean, var):
 
 
 LAYER = {
-    "default 0.9": "running_mean", "fixed": "running_mean", "default 1e-6": "the output", "fixed eps": "the output",
-    "order": "the output", "3 channels": "must have shape (5,)", "own count": "momentum=None",
+    "default 0.9": "eps and momentum left at their defaults, is not right: at index", "fixed": "running_mean",
+    "default 1e-6": "eps and momentum left at their defaults", "fixed eps": "eps=0.5, momentum=0.3, is not right",
+    "order": "eps=0.5, momentum=0.3, is not right", "3 channels": "(5,) and type torch.float32, as in PyTorch, but has",
+    "own count": "momentum=None and num_batches_tracked 20 before it",
     "a batch of one": "(1, 3, 4)", "returned as it is": "raise a ValueError; your code raised nothing",
     "F in evaluation": "without using", "2-D alone": "size of tensor", "2-D in evaluation": "size of tensor",
     "view": "view", "squeeze": "must have shape (2, 3, 1)", "detached in evaluation": "the gradient of the input",
@@ -576,16 +593,18 @@ METHODS = {
         "the gradient of the input after train()"),
     "graph kept": (
         {"average": lambda self, old, new: (1 - self.factor()) * old + self.factor() * new}, "keep the autograd graph"),
-    "plain attributes": ({"keep": lambda self, name, t: setattr(self, name, t)}, "plain attribute: register_buffer"),
+    "plain attributes": ({"keep": lambda self, name, t: setattr(self, name, t)}, "num_batches_tracked: a tensor that"),
     "statistics as parameters": (
         {"keep": lambda self, name, t: setattr(self, name, nn.Parameter(t, requires_grad=False))},
-        "weight and bias alone are parameters"),
+        "yours also has num_batches_tracked, running_mean, running_var"),
     "the book's momentum": (
         {"average": lambda self, old, new: self.factor() * old + (1 - self.factor()) * new.detach()},
         "the book's convention"),
     "mode from is_grad_enabled": ({"mode": lambda self: torch.is_grad_enabled()}, "other mode's statistics"),
     "always the batch": ({"mode": lambda self: True}, "the output after eval()"),
-    "None as 0.1": ({"factor": lambda self: 0.1 if self.momentum is None else self.momentum}, "momentum=None"),
+    "None as 0.1": (
+        {"factor": lambda self: 0.1 if self.momentum is None else self.momentum},
+        "and num_batches_tracked 20 before"),
     "or": ({"factor": lambda self: self.momentum or 1 / self.num_batches_tracked}, "momentum=0.0"),
     "cached": ({"normalized": rescaled_once}, "the output after eval()"),
     "one row": ({"check": refusing(1)}, "raise a ValueError; your code raised nothing"),
@@ -610,7 +629,10 @@ ANSWERS = {
         | {
             "the book's convention": (lambda batches, share: share ** (1 / batches), "the book's convention"),
             "linear": (lambda batches, share: (1 - share) / batches, "not by an amount"),
-            "for tiny momenta": (lambda batches, share: -math.log(share) / batches, "tiny momenta"),
+            "for tiny momenta": (
+                lambda batches, share: -math.log(share) / batches,
+                "right: -ln(share) / batches is close for",
+            ),
             "nothing": (lambda batches, share: None, "must be a number"),
             "a pair": (lambda batches, share: (share, batches), "must be a number"),
             "a string": (lambda batches, share: "0.1", "must be a number"),
@@ -637,7 +659,7 @@ ANSWERS = {
                 partial(freeze_at_the_root, always=True),
                 "after net.eval(), these layers are",
             ),
-            "copies": (partial(freeze_by_replacing, copied=True), "bn.weight is another object"),
+            "copies": (partial(freeze_by_replacing, copied=True), "bn.weight was replaced by another object"),
             "all of the process": (freeze_everywhere, "a BatchNorm1d of another net is frozen, too"),
         },
     ),

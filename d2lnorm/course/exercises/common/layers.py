@@ -73,11 +73,11 @@ def expect_meant(net: nn.Module, layers: tuple, norms: tuple, out: nn.Module) ->
             Y, means = meant(training)
             wrong = {slip: meant(training, slip)[0] for slip in (*slips, "the logits are normalized, too")}
             got = net.train(training)(X)
-        found = [slip for slip, Y in wrong.items() if close(got, Y)] or [
-            "it has, behind each of the three layers, its batch norm as in BrokenNet, then a ReLU; pooling behind the "
-            "first two ReLUs; nothing behind the last linear layer"
+        found = [f": {slip}." for slip, Y in wrong.items() if close(got, Y)] or [
+            ". Compare with BrokenNet: the convolutions' padding, each batch norm's eps, then the order of batch norm, "
+            "ReLU and pooling."
         ]
-        expect(close(got, Y), f"in {mode} the logits are not those of the net that was meant: {found[0]}.")
+        expect(close(got, Y), f"in {mode} the logits are not those of the net that was meant{found[0]}")
     pairs = zip((norm.running_mean for norm in norms), means, strict=True)
     moved = all(torch.allclose(*pair, rtol=1e-3, atol=1e-6) for pair in pairs)
     expect(moved, "after a batch in training the running means are not those of batch norms with momentum 0.1.")
