@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, expect_close, number
+from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, number
+from d2lnorm.course.exercises.common.folds import expect_equal, expect_parameters, wrong_scales
 from d2lnorm.course.exercises.common.nets import filled
 from d2lnorm.course.exercises.common.traces import kept
 
@@ -29,16 +31,16 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
         with kept(linear=linear, bn=bn):
             folded = fold(linear, bn)
         expect(isinstance(folded, nn.Linear), f"return an nn.Linear, not {described(folded)}.")
-        _expect_parameters(folded)
+        expect_parameters(folded)
         W, b = linear.weight, torch.zeros(m, dtype=dtype) if linear.bias is None else linear.bias
         mu, var, beta = bn.get_buffer("running_mean"), bn.get_buffer("running_var"), bn.bias
         s = bn.weight / (var + bn.eps).sqrt()
-        wrong = {mistake: scale[:, None] * W for mistake, scale in _wrong_scales(bn).items()}
+        wrong = {mistake: scale[:, None] * W for mistake, scale in wrong_scales(bn).items()}
         wrong |= {
             "the scale belongs to the outputs, axis 0": s * W if n == m else W.sqrt(),
             "it is still the old weight": W,
         }
-        _expect_equal(folded.weight, s[:, None] * W, "the folded weight", wrong)
+        expect_equal(folded.weight, s[:, None] * W, f"the folded weight for {linear}", wrong)
         wrong = {
             "the linear layer's own bias was forgotten": beta - s * mu,
             "the old bias must be scaled, too": b + beta - s * mu,
@@ -47,9 +49,9 @@ def check_fold_into_linear(fold: Callable[[nn.Linear, nn.BatchNorm1d], nn.Linear
             "the running mean is subtracted, not added": s * (b + mu) + beta,
             "beta is not scaled: it is added after the division": s * (b - mu + beta),
         }
-        _expect_equal(folded.bias, s * (b - mu) + beta, "the folded bias", wrong)
+        expect_equal(folded.bias, s * (b - mu) + beta, f"the folded bias for {linear}", wrong)
         X = torch.randn(5, n, generator=g, dtype=dtype)
-        _expect_equal(folded(X), bn(linear(X)), "the folded layer's output")
+        expect_equal(folded(X), bn(linear(X)), f"the folded layer's output for {linear}")
     return "weight and bias right, with an eps that counts, with and without a bias, nothing changed in place."
 
 
@@ -84,21 +86,26 @@ class _Branching(nn.Module):
 
 def _expect_change(got: float, net: nn.Module, X: Tensor, y: Tensor, eta: float) -> None:
     here, there, change = _change(net, X, y, -eta)
+    own = "leave each layer in the mode in which it came"
     wrong = {
         "the step went uphill: subtract eta times the gradient": _norm(_change(net, X, y, eta)[2]),
         "it is the square of the norm": _norm(change) ** 2,
         "the norms of the parameters were added up; take one norm over all numbers": sum(d.norm() for d in change),
         "it is the difference of the two norms, which misses a turn": (_norm(there) - _norm(here)).abs(),
         "it is the norm of the gradient itself": _norm(here),
-        "all of the net was in evaluation mode": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
-        "all of the net was in training mode": _norm(_change(copy.deepcopy(net).train(), X, y, -eta)[2]),
+        f"all of the net was in evaluation mode; {own}": _norm(_change(copy.deepcopy(net).eval(), X, y, -eta)[2]),
+        f"all of the net was in training mode; {own}": _norm(_change(copy.deepcopy(net).train(), X, y, -eta)[2]),
         "only the first parameter was counted": change[0].norm(),
         "it is the new gradient alone, or .grad still held the old one: backward adds up": _norm(there),
         "the two gradients are equal: no step was taken, or both are the one tensor in .grad": 0.0,
         "it was divided by eta": _norm(change) / eta,
+        "the step was the whole gradient, without eta": _norm(_change(net, X, y, -1)[2]),
+        "softmax was taken twice: cross_entropy takes logits": _norm(_change(net, X, y, -eta, softmax=True)[2]),
+        "the biases were left out": _norm(_change(net, X, y, -eta, only="weight")[2]),
+        "a weight that two layers share was counted twice": _norm(_change(net, X, y, -eta, twice=True)[2]),
     }
     value = torch.tensor(number(got, "the change"), dtype=X.dtype)
-    _expect_equal(value, _norm(change), "the change", wrong)
+    expect_equal(value, _norm(change), "the change", wrong)
     expect(not isinstance(got, Tensor), f"return a float, not {described(got)}.")
 
 
@@ -121,14 +128,14 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             except ValueError as error:
                 raise NotYet(f"{conv} pads no zeros and can be folded, but you raise a ValueError: {error}.") from None
         expect(isinstance(folded, nn.Conv2d), f"return an nn.Conv2d, not {described(folded)}.")
-        _expect_parameters(folded)
+        expect_parameters(folded)
         W, b = conv.weight, torch.zeros(o, dtype=dtype) if conv.bias is None else conv.bias
         mu, var = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
         s = bn.weight / (var + bn.eps).sqrt()
         t = bn.bias - s * mu
-        wrong = {mistake: W * scale[:, None, None] for mistake, scale in _wrong_scales(bn).items()}
+        wrong = {mistake: W * scale[:, None, None] for mistake, scale in wrong_scales(bn).items()}
         wrong |= {"the scale belongs to the channels that come in, axis 1": W * s[:, None, None, None] if i == o else W}
-        _expect_equal(folded.weight, W * s[:, None, None], "the folded weight", wrong)
+        expect_equal(folded.weight, W * s[:, None, None], f"the folded weight for {conv}", wrong)
         kernel = W.sum((2, 3))  # what a constant image meets
         wrong = {
             "the shift of batch norm is missing": b,
@@ -138,15 +145,16 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             "the shift goes through the old weights, since the scale is in it already": b + kernel @ (s * t),
             "the scale of the running mean is missing": b + kernel @ (bn.bias - mu),
         }
-        _expect_equal(folded.get_parameter("bias"), b + kernel @ t, "the folded bias", wrong)
+        expect_equal(folded.get_parameter("bias"), b + kernel @ t, f"the folded bias for {conv}", wrong)
         X = torch.randn(2, i, 5, 6, generator=g, dtype=dtype)
         names = ("stride", "padding", "dilation", "padding_mode")
         other = [f"{k}={getattr(folded, k)!r}" for k in names if getattr(folded, k) != getattr(conv, k)]
         what = f"the output of the folded convolution{', which has ' * bool(other)}{', '.join(other)}, for {conv}"
-        _expect_equal(folded(X), conv(bn(X)), what)
+        expect_equal(folded(X), conv(bn(X)), what)
     for padding in (1, (1, 0), (0, 2), "same"):
         conv, bn = nn.Conv2d(3, 3, 3, padding=padding), filled(nn.BatchNorm2d(3).eval(), g)
-        with kept(bn=bn, conv=conv):
+        refused: Any = {f"conv (padding={padding!r}, where a ValueError is due)": conv}
+        with kept(bn=bn, **refused):
             try:
                 got = fold(bn, conv)
             except ValueError:
@@ -154,45 +162,28 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
             except Exception as error:
                 stopped = f"yours stops with {type(error).__name__}: {error}"
                 raise NotYet(f"for padding={padding!r} raise a ValueError; {stopped}.") from None
-        none = f"for padding={padding!r} no convolution computes it, as the zeros come in after batch norm"
+        none = f"for padding={padding!r} (zeros) no convolution computes it"
         raise NotYet(f"{none}: raise a ValueError; you return {described(got)}.")
     return "weight, bias and output right, nothing changed in place, and zero padding refused."
 
 
-def _expect_parameters(layer: nn.Module) -> None:
-    expect(layer.bias is not None, "the folded layer needs a bias, even if the old one had none.")
-    own = isinstance(layer.weight, nn.Parameter) and isinstance(layer.bias, nn.Parameter)
-    expect(own, "weight and bias of the folded layer must be parameters: wrap them in nn.Parameter.")
-
-
-def _wrong_scales(bn: nn.BatchNorm1d | nn.BatchNorm2d) -> dict[str, Tensor]:
-    gamma, var, eps = bn.weight, bn.get_buffer("running_var"), bn.eps
-    return {
-        "eps is missing under the root": gamma / var.sqrt(),
-        "eps must be that of bn": gamma / (var + 1e-5).sqrt(),
-        "eps belongs under the root, not beside it": gamma / (var.sqrt() + eps),
-        "it was divided by the variance, not by its root": gamma / (var + eps),
-        "gamma is missing": 1 / (var + eps).sqrt(),
-    }
-
-
-def _expect_equal(got: Tensor, right: Tensor, what: str, mistakes: dict | None = None) -> None:
-    """Expect equal numbers, up to the rounding errors of their own type."""
-    precise = 1e-9 if right.dtype == torch.float64 else 1e-4
-    mistakes = (mistakes or {}) | {"its digits are only those of float32": right.float()}
-    expect_close(got, right, what, mistakes, rtol=precise, atol=precise / 10)
-
-
-def _change(net: nn.Module, X: Tensor, y: Tensor, step: float) -> list[list[Tensor]]:
-    """The gradient here, the gradient after `step` times it, and their difference, from a copy."""
+def _change(
+    net: nn.Module, X: Tensor, y: Tensor, step: float, *, softmax: bool = False, only: str = "", twice: bool = False
+) -> list[list[Tensor]]:
+    """The gradient here, the gradient after `step` times it, and their difference, from a copy; with slips."""
     net = copy.deepcopy(net)
-    weights = list(net.parameters())
-    here = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
+    weights = [p for name, p in net.named_parameters(remove_duplicate=not twice) if only in name]
+
+    def gradient() -> list[Tensor]:
+        Y = net(X)
+        return [*torch.autograd.grad(F.cross_entropy(Y.softmax(1) if softmax else Y, y), weights)]
+
+    here = gradient()
     with torch.no_grad():
-        for w, gradient in zip(weights, here, strict=True):
-            w.add_(step * gradient)
-    there = torch.autograd.grad(F.cross_entropy(net(X), y), weights)
-    return [list(here), list(there), [b - a for a, b in zip(here, there, strict=True)]]
+        for w, g in zip(weights, here, strict=True):
+            w.add_(step * g)
+    there = gradient()
+    return [here, there, [b - a for a, b in zip(here, there, strict=True)]]
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

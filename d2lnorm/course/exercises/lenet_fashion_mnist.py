@@ -4,12 +4,11 @@ import copy
 import random
 from collections.abc import Callable
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from d2lnorm.course.exercises.common.epochs import NORMS, epoch, seen_in, slipped, strange
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, number
 from d2lnorm.course.exercises.common.layers import expect_lenet, start_of
 from d2lnorm.course.exercises.common.nets import net_with_dropout
@@ -17,11 +16,7 @@ from d2lnorm.course.exercises.common.traces import kept
 from d2lnorm.lenet import lenet
 
 __all__ = ["check_accuracy_with_batch_statistics", "check_epochs_to_reach", "check_fair_pair", "check_train_epoch"]
-NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
-START = ("weights", "Making the first net moves the generator on."), ("biases", "Layers draw their biases, too.")
-PILED_UP = "gradients of earlier batches are still in it, call optimizer.zero_grad() in each step"
-NOT_WHOLE = "dropout was off, and only BN worked as in training: the whole net must be in training mode"
-DRAWN = "dropout drew otherwise than in one pass in training mode: call net(X) once for each batch, and do not seed"
+START = ("weights", "Where does the second net's seed come from?"), ("biases", "Layers draw their biases, too.")
 
 
 @exercise
@@ -98,19 +93,18 @@ def check_train_epoch(answer: Callable) -> str:
         frozen, weight = next(net.named_parameters())
         weight.requires_grad_(False)
         optimizer = make(net.parameters())
-        _epoch(net, optimizer, batches, seed)  # so that the optimizer and the running statistics have a history
+        epoch(net, optimizer, batches, seed)  # so that the optimizer and the running statistics have a history
         optimizer.zero_grad()
         net.train(not image)
-        start, (truth, piled, partly) = copy.deepcopy(net), (copy.deepcopy((net, optimizer)) for _ in range(3))
+        old, truth = copy.deepcopy(net.state_dict()), copy.deepcopy((net, optimizer))
+        slips = slipped(net, optimizer, batches, seed)
         torch.manual_seed(seed)  # for dropout
-        with kept(batches=batches):
+        with kept(batches=batches), seen_in(net, optimizer) as (off, steps):
             got = answer(net, batches, optimizer)
         drawn = torch.get_rng_state()
-        of_batches = _epoch(*truth, batches, seed)
-        as_meant = torch.equal(drawn, torch.get_rng_state())
-        _epoch(*piled, batches, seed, pile_up=True)
-        _epoch(*partly, batches, seed, whole=False)
-        state, old, *others = (n.state_dict() for n in (net, start, truth[0], piled[0], partly[0]))
+        of_batches = epoch(*truth, batches, seed)
+        odd = strange(off, steps, len(batches), torch.equal(drawn, torch.get_rng_state()))
+        state = net.state_dict()
         stays = {name for name in old if torch.equal(state[name], old[name])}
         expect(
             not {name for name, _ in net.named_parameters()} <= stays,
@@ -121,8 +115,8 @@ def check_train_epoch(answer: Callable) -> str:
             not any(name.endswith("running_mean") for name in stays),
             "the running statistics did not move: the net was in evaluation mode while it learned.",
         )
-        for name, right in others[0].items():
-            wrong = {PILED_UP: others[1][name], NOT_WHOLE: others[2][name]} | ({} if as_meant else {DRAWN: state[name]})
+        for name, right in truth[0].state_dict().items():
+            wrong = {slip: states[name] for slip, states in slips.items()} | ({odd: state[name]} if odd else {})
             expect_close(state[name], right, f"after the epoch, {name}{' (frozen)' * (name == frozen)}", wrong)
         expected = sum(loss.item() * n for loss, n in zip(of_batches, sizes, strict=True)) / sum(sizes)
         expect(not getattr(got, "requires_grad", False), "the loss you return still holds the graph: use .item().")
@@ -138,7 +132,7 @@ def check_train_epoch(answer: Callable) -> str:
 @exercise
 def check_accuracy_with_batch_statistics(answer: Callable) -> str:
     """Check `answer(net, batches)`: accuracy with BN on the batches' own statistics, and nothing left behind."""
-    for seed, sizes, image, dtype in ((8, (32, 32, 32), True, torch.float32), (9, (40, 24), False, torch.float64)):
+    for seed, sizes, image, dtype in ((8, (40, 32, 24), True, torch.float32), (9, (40, 24), False, torch.float64)):
         generator = torch.Generator().manual_seed(seed)
         X = torch.randn(sum(sizes), *((1, 3, 3) if image else (4,)), generator=generator, dtype=dtype)
         images = [4 * k + 2 * part for k, part in enumerate(X.split(sizes), 1)]  # each with statistics of its own
@@ -147,48 +141,46 @@ def check_accuracy_with_batch_statistics(answer: Callable) -> str:
             p.grad = torch.ones_like(p)  # from an earlier step of the student's training
         next(net.parameters()).requires_grad_(False)  # a frozen weight
         next(m for m in net.modules() if isinstance(m, nn.Dropout)).train()  # not every layer is in its net's mode
-        twin = copy.deepcopy(net).eval()
-        outputs = {}
-        for bn in (False, True):
-            for layer in (m for m in twin.modules() if isinstance(m, NORMS)):
-                layer.train(bn)
-            with torch.no_grad():
-                outputs[bn] = [twin(X).argmax(1) for X in images]
-        labels = [own.clone() for own in outputs[True]]
+        right = _predictions(net, images)
+        labels = [own.clone() for own in right]
         for label in labels:
             label[:5] = (label[:5] + 1) % 7  # five wrong ones in each batch: the mean over batches is another number
-        share = {bn: _share(outputs[bn], labels) for bn in outputs}
         batches, got = list(zip(images, labels, strict=True)), []
         for _ in range(4):
             with kept(net=net, batches=batches):
                 got.append(number(answer(net, batches), "the accuracy"))
+        functional = ", and the net's own forward drops by the net's mode" * image
         expect(
             min(got) == max(got),
-            f"dropout was active: calls returned {min(got):.4f} to {max(got):.4f}. Only BN may behave as in training.",
+            f"dropout was active: four calls returned {min(got):.4f} to {max(got):.4f}. Here a dropout layer comes in "
+            f"training mode{functional}. Switch off all but BN.",
         )
-        equal = fmean(_share([p], [y]) for p, y in zip(outputs[True], labels, strict=True))
         mistakes = {
-            "the running statistics were used": share[False],
-            "it is the mean over batches; the last batch may be smaller": equal,
+            "the running statistics were used": _share(_predictions(net, images, ()), labels),
+            "it is the mean over batches; the last batch may be smaller": fmean(
+                _share([p], [y]) for p, y in zip(right, labels, strict=True)
+            ),
+            "it is as if all batches were one: normalize each batch by its own statistics": _share(
+                _predictions(net, [torch.cat(images)]), labels
+            ),
+            "it is as if eps were 1e-5: use each layer's own eps": _share(_predictions(net, images, eps=1e-5), labels),
+            "that is the accuracy on the first batch alone": _share(right[:1], labels[:1]),
         }
-        expect_close(got[0], share[True], "the accuracy", mistakes, atol=1e-6)
+        for d, other in ((1, 2), (2, 1)) if image else ():  # the net for images has both kinds
+            slip = f"only BatchNorm{d}d used the batch's statistics; this net has BatchNorm{other}d, too"
+            mistakes[slip] = _share(_predictions(net, images, (getattr(nn, f"BatchNorm{d}d"),)), labels)
+        expect_close(got[0], _share(right, labels), "the accuracy", mistakes, atol=1e-6)
     return "the batches' own statistics, dropout off, and the net as it was."
 
 
-def _epoch(net: nn.Module, steps: Any, batches: list, seed: int, pile_up: bool = False, whole: bool = True) -> Tensor:
-    """Train for an epoch, with the whole net or only its BN layers in training mode; return the batches' losses."""
-    torch.manual_seed(seed)
-    losses = []
-    for layer in net.modules():
-        layer.training = whole or isinstance(layer, NORMS)
-    for X, y in batches:
-        if not pile_up:
-            steps.zero_grad()
-        loss = F.cross_entropy(net(X), y)
-        loss.backward()
-        steps.step()
-        losses.append(loss.detach())
-    return torch.stack(losses)
+def _predictions(net: nn.Module, images: list[Tensor], own: tuple = NORMS, eps: float | None = None) -> list[Tensor]:
+    """Predict with a copy, in which these layers use each batch's own statistics."""
+    net = copy.deepcopy(net).eval()
+    for layer in (m for m in net.modules() if isinstance(m, own)):
+        layer.train()
+        layer.eps = eps or layer.eps
+    with torch.no_grad():
+        return [net(X).argmax(1) for X in images]
 
 
 def _share(predictions: list[Tensor], labels: list[Tensor]) -> float:

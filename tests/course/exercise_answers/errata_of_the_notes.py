@@ -94,14 +94,20 @@ AGREES = {
     "less than half": (lambda p, x: abs(away(p, x)) < Fraction(1, 2), "half a unit away"),
     "half open": (lambda p, x: -1 <= 2 * away(p, x) < 1, "half a unit away"),
     "open below": (lambda p, x: -1 < 2 * away(p, x) <= 1, "half a unit away"),
-    "formatted": (lambda p, x: f"{x:.{max(0, -exponent(p))}f}" == p, "0.000001"),
+    "formatted": (lambda p, x: f"{x:.{max(0, -exponent(p))}f}" == p, "4e-07, is less than half a unit"),
     "no large units": (lambda p, x: 2 * abs(Fraction(x) - Fraction(p)) <= Fraction(10) ** min(0, exponent(p)), "100"),
     "np.isclose": (lambda p, x: bool(np.isclose(x, float(p), atol=0.5 * 10.0 ** exponent(p))), "no wider margin"),
     "relative": (lambda p, x: math.isclose(float(p), x, rel_tol=1e-3), "must be"),
     "float32": (lambda p, x: abs(float(np.float32(x)) - float(p)) <= 0.5 * 10.0 ** exponent(p), "float32"),
-    "a millionth more": (lambda p, x: abs(float(p) - x) <= 0.5 * 10.0 ** exponent(p) + 1e-6, "0.000001"),
-    "above only": (lambda p, x: 0 <= away(p, x) <= Fraction(1, 2), "must be True"),
-    "no absolute value": (lambda p, x: away(p, x) <= Fraction(1, 2), "must be False"),
+    "a millionth more": (
+        lambda p, x: abs(float(p) - x) <= 0.5 * 10.0 ** exponent(p) + 1e-6,
+        "8e-07, is more than half a unit",
+    ),
+    "above only": (lambda p, x: 0 <= away(p, x) <= Fraction(1, 2), "0.00032, is less than half a unit"),
+    "no absolute value": (
+        lambda p, x: away(p, x) <= Fraction(1, 2),
+        "0.8134) must be False, but is True: the difference, 0.0006",
+    ),
     "ones are exact": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) * ("." in p), "counts ones"),
     "None": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) or None, "True or False, but is None"),
     "text": (lambda p, x: "yes" if abs(away(p, x)) <= Fraction(1, 2) else "no", "but is 'yes'"),
@@ -178,23 +184,27 @@ def held(net, fits=lambda value: True, modules=lambda net: net.named_modules(), 
     return sorted(names - set(net.state_dict()) if less else names)
 
 
+COUNT = "lacks 'Count' (a plain attribute: the int64 tensor 0, without"
+ITSELF, DEEP = "none of the 4 names of the net itself. It is []", "none of the 4 names of module '2.1.a'."
+EXTRA = "lacks 'extra' (a plain attribute of the net itself: a tensor without"
 SLIPS = {
-    "floats only": {"fits": lambda t: t.is_floating_point()},
-    "without gradient": {"fits": lambda t: not t.requires_grad},
-    "vectors": {"fits": lambda t: t.dim() == 1},
-    "with dimensions": {"fits": lambda t: t.dim() > 0},
-    "with numbers": {"fits": lambda t: t.numel() > 0},
-    "no zeros": {"fits": lambda t: bool(t.any())},
-    "children": {"modules": lambda net: net.named_children()},
-    "two levels": {"modules": lambda net: [("", net), *net.named_children()]},
-    "three levels": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if p.count(".") < 2]},
-    "not the net itself": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if p]},
-    "leaves": {"modules": lambda net: [(p, m) for p, m in net.named_modules() if not [*m.children()]]},
-    "own classes": {
-        "modules": lambda net: [(p, m) for p, m in net.named_modules() if "torch" not in type(m).__module__]
-    },
-    "numbers, too": {"kinds": (torch.Tensor, float)},
-    "arrays, too": {"kinds": (torch.Tensor, np.ndarray)},
+    "floats only": ({"fits": lambda t: t.is_floating_point()}, COUNT),
+    "without gradient": ({"fits": lambda t: not t.requires_grad}, "it has two dimensions and requires a gradient"),
+    "vectors": ({"fits": lambda t: t.dim() == 1}, COUNT),
+    "with dimensions": ({"fits": lambda t: t.dim() > 0}, COUNT),
+    "with numbers": ({"fits": lambda t: t.numel() > 0}, EXTRA),
+    "no zeros": ({"fits": lambda t: bool(t.any())}, COUNT),
+    "children": ({"modules": lambda net: net.named_children()}, ITSELF),
+    "two levels": ({"modules": lambda net: [("", net), *net.named_children()]}, DEEP),
+    "three levels": ({"modules": lambda net: [(p, m) for p, m in net.named_modules() if p.count(".") < 2]}, DEEP),
+    "not the net itself": ({"modules": lambda net: [(p, m) for p, m in net.named_modules() if p]}, ITSELF),
+    "leaves": ({"modules": lambda net: [(p, m) for p, m in net.named_modules() if not [*m.children()]]}, EXTRA),
+    "own classes": (
+        {"modules": lambda net: [(p, m) for p, m in net.named_modules() if "torch" not in type(m).__module__]},
+        "'2.2.gamma' (a plain attribute that was set on an nn.BatchNorm1d",
+    ),
+    "numbers, too": ({"kinds": (torch.Tensor, float)}, "a number, no tensor"),
+    "arrays, too": ({"kinds": (torch.Tensor, np.ndarray)}, "an array of NumPy"),
 }
 
 
@@ -270,11 +280,11 @@ ANSWERS = {
     check_agrees: Answers(
         right=[agrees, agrees_by_text, agrees_fractions, agrees_either_way, agrees_between, Agrees()],
         wrong={
-            "a whole unit": (agrees_within_a_unit, "half a unit of the last printed digit"),
-            "digits cut off": (agrees_cut_off, "agrees('0.814', 0.81368) must be True"),
+            "a whole unit": (agrees_within_a_unit, "0.0006, is more than half a unit of the last digit, 0.0005"),
+            "digits cut off": (agrees_cut_off, "0.00032, is less than half a unit of the last digit, 0.0005"),
             "three decimals always": (agrees_three_decimals, "how many digits are printed"),
             "zeros at the end": (agrees_without_trailing_zeros, "zeros at the end are printed digits"),
-            "powers of ten": (agrees_without_powers, "the last digit stands for 0.000001"),
+            "powers of ten": (agrees_without_powers, "8e-07, is more than half a unit of the last digit, 5e-07"),
             "signs": (agrees_without_sign, "the signs differ"),
             "a number": (lambda printed, computed: 1, "must be True or False"),
         }
@@ -284,17 +294,17 @@ ANSWERS = {
         right=[unsaved, unsaved_by_sets, unsaved_by_recursion, unsaved_by_dir, unsaved_by_private_set, Unsaved()],
         wrong={
             "plain attributes only": (unsaved_plain_only, "lacks 'scratch' (a buffer with persistent=False"),
-            "buffers only": (unsaved_buffers_only, "lacks 'Count' (a plain attribute"),
-            "the top level only": (unsaved_top_level, "for a net of layers the list lacks"),
+            "buffers only": (unsaved_buffers_only, "lacks 'moving_mean' (a plain attribute). It"),
+            "the top level only": (unsaved_top_level, "the list has none of the 4 names of module '1'."),
             "everything": (unsaved_everything, "the state_dict has it"),
-            "short names": (unsaved_short_names, "for a net of layers the list lacks '1.Count'"),
+            "short names": (unsaved_short_names, "none of the 4 names of module '1'. It is ['Count'"),
             "tensors": (unsaved_tensors, "names are asked for"),
             "not sorted": (lambda net: unsaved(net)[::-1], "in the order of"),
             "the net changed": (unsaved_registers, "moving_mean of net was not there before"),
             "a set": (lambda net: set(unsaved(net)), "must be a list"),
-            "values saved elsewhere": (unsaved_by_value, "lacks 'moving_mean'"),
-            "last names": (unsaved_by_last_name, "lacks '2.2.gamma'"),
-            "a dot first": (unsaved_with_dots, "lacks 'Count'"),
+            "values saved elsewhere": (unsaved_by_value, "equal those of moving_var, which is another tensor"),
+            "last names": (unsaved_by_last_name, "the state_dict has '1.gamma', but not this one"),
+            "a dot first": (unsaved_with_dots, "none of the 4 names of the net itself. It is ['.Count'"),
             "None": (unsaved_none, "a buffer that is None"),
             "gradients": (unsaved_gradients, "a gradient is no attribute"),
             "in evaluation": (unsaved_in_evaluation, "the mode of net"),
@@ -304,6 +314,6 @@ ANSWERS = {
             "never empty": (lambda net: unsaved(net) or [""], "should not have ''"),
             "no _": (lambda net: [name for name in unsaved(net) if "_table" not in name], "lacks '_table'"),
         }
-        | {slip: (partial(held, **given), "the list") for slip, given in SLIPS.items()},
+        | {slip: (partial(held, **given), words) for slip, (given, words) in SLIPS.items()},
     ),
 }

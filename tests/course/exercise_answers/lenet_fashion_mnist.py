@@ -203,6 +203,21 @@ def prepared(prepare, train=True):
     return epoch
 
 
+def without_dropout(net, batches, optimizer, deep=False):
+    """The dropout layers are off, or those in a part of the net."""
+    net.train()
+    for path, m in net.named_modules():
+        if isinstance(m, nn.Dropout) and ("." in path or not deep):
+            m.eval()
+    return train_epoch(net, batches, optimizer, train=False)
+
+
+def late(net, batches, optimizer):
+    """The first batch in evaluation mode."""
+    train_epoch(net.eval(), batches[:1], optimizer, train=False)
+    return train_epoch(net, batches[1:], optimizer)
+
+
 def no_steps(net, batches, optimizer):
     net.train()
     return sum(F.cross_entropy(net(X), y).item() * len(y) for X, y in batches) / 10
@@ -420,7 +435,7 @@ ANSWERS = {
             ),
             "not from the seed": (lambda seed: copied_weights(torch.seed()), "the same seed must give"),
             "last digit": (lambda seed: fair_pair(seed % 10), "must be drawn from the seed"),
-            "seeded once": (seeded_once, "the weights of 5 of the 5 layers differ"),
+            "seeded once": (seeded_once, "5 layers differ between the two nets. Where does the second"),
             "shared": (shared, "share parameters"),
             "biases not": (only_weights, "the biases of 5 of the 5 layers differ"),
             "shares all but the first": (lambda seed: only_weights(seed, shares=range(1, 5)), "share parameters"),
@@ -431,10 +446,13 @@ ANSWERS = {
             "three": (lambda seed: (*fair_pair(seed), None), "return two nets"),
             "nothing": (lambda seed: None, "not None"),
             "states": (lambda seed: [net.state_dict() for net in fair_pair(seed)], "return two nets"),
-            "seed only for the first": (lambda seed: (fair_pair(seed)[0], lenet(None)), "the weights of 5 of"),
+            "seed only for the first": (
+                lambda seed: (fair_pair(seed)[0], lenet(None)),
+                "Where does the second net's seed come from?",
+            ),
             "the last layer missing": (
                 lambda seed: tuple(net[:-1] for net in fair_pair(seed)),
-                "are not those of LeNet",
+                "the net with BN has 4 convolutions and linear layers, LeNet 5",
             ),
             "seed ignored": (lambda seed: fair_pair(0), "must be drawn from the seed"),
             "swapped": (lambda seed: fair_pair(seed)[::-1], "have 0 and 4"),
@@ -453,19 +471,25 @@ ANSWERS = {
         wrong={
             "children": (
                 prepared(lambda m: [child.train() for child in getattr(m, "children", list)()], train=False),
-                "in training mode",
+                "during net(X), `net.training` was False: the whole net, not only its layers",
             ),
             "only BN": (
                 prepared(lambda m: isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.train(), train=False),
-                "only BN worked as in training",
+                "dropout was off, while BN worked as in training",
             ),
             "unfrozen": (prepared(lambda p: hasattr(p, "requires_grad_") and p.requires_grad_(True)), "(frozen)"),
-            "momentum forgotten": (prepared(lambda o: hasattr(o, "state") and o.state.clear()), "after the epoch"),
+            "momentum forgotten": (
+                prepared(lambda o: hasattr(o, "state") and o.state.clear()),
+                "as if the optimizer were new",
+            ),
             "fresh statistics": (
                 prepared(lambda m: hasattr(m, "reset_running_stats") and m.reset_running_stats()),
-                "running_mean is not right",
+                "as if the running statistics were new",
             ),
-            "seeded": (prepared(lambda _: torch.manual_seed(0)), "do not seed"),
+            "seeded": (
+                prepared(lambda _: torch.manual_seed(0)),
+                "random generator was seeded or moved: leave it to dropout",
+            ),
             "always float32": (
                 lambda net, batches, o: train_epoch(net, [(X.float(), y) for X, y in batches], o),
                 "Input type",
@@ -475,13 +499,22 @@ ANSWERS = {
                 lambda net, batches, o: train_epoch(net, [(X.requires_grad_(), y) for X, y in batches], o),
                 "batches[0][0] is not as it was",
             ),
+            "dropout off": (without_dropout, "dropout was off, while BN worked as in training"),
+            "dropout in parts off": (
+                lambda *a: without_dropout(*a, deep=True),
+                "during net(X), layer 'head.3' was in evaluation mode: the whole net must",
+            ),
+            "late": (late, "net(X) ran 2 times in training mode and optimizer.step() 3 times"),
             "a copy": (lambda net, batches, o: train_epoch(copy.deepcopy(net), batches, o), "on `net` itself"),
-            "steps by hand": (by_hand, "after the epoch"),
-            "one step": (before_the_steps, "after the epoch"),
-            "loss afterwards": (after_the_steps, "after the epoch"),
-            "first batch only": (lambda net, batches, o: train_epoch(net, batches[:1], o), "after the epoch"),
-            "backwards": (lambda net, batches, o: train_epoch(net, batches[::-1], o), "after the epoch"),
-            "twice": (lambda *a: (train_epoch(*a), train_epoch(*a))[0], "after the epoch"),
+            "steps by hand": (by_hand, "for 3 batches net(X) ran 3 times and optimizer.step() 0 times: each"),
+            "one step": (before_the_steps, "net(X) ran 1 time and optimizer.step() 1 time: each must run once"),
+            "loss afterwards": (after_the_steps, "for 3 batches net(X) ran 6 times and optimizer.step() 3 times"),
+            "first batch only": (lambda net, batches, o: train_epoch(net, batches[:1], o), "net(X) ran 1 time and"),
+            "backwards": (
+                lambda net, batches, o: train_epoch(net, batches[::-1], o),
+                "as if the batches came in reverse",
+            ),
+            "twice": (lambda *a: (train_epoch(*a), train_epoch(*a))[0], "ran 6 times and optimizer.step() 6 times"),
             "nothing": (lambda *a: train_epoch(*a) and None, "the mean loss must be a number"),
             "the sum": (
                 lambda net, batches, o: train_epoch(net, batches, o) * sum(len(y) for _, y in batches),
@@ -507,10 +540,13 @@ ANSWERS = {
             lambda *a: switched(*a, grad=True),
         ],
         wrong={
-            "default eps": (lambda *a: by_hook(*a, eps=1e-5), "the accuracy is not right"),
+            "default eps": (lambda *a: by_hook(*a, eps=1e-5), "as if eps were 1e-5: use each layer's own eps"),
             "hooks left": (lambda *a: by_hook(*a, twin=False), "hooks of layer"),
-            "dropout layers off": (training_but(nn.Dropout), "dropout was active"),
-            "dropout layers at 0": (training_but(nn.Dropout, p=0.0), "dropout was active"),
+            "dropout layers off": (training_but(nn.Dropout), "the net's own forward drops by the net's mode"),
+            "dropout layers at 0": (
+                training_but(nn.Dropout, p=0.0),
+                "and the net's own forward drops by the net's mode",
+            ),
             "all thawed": (held_still, "requires_grad of"),
             "all frozen": (lambda *a: held_still(*a, thaw=False), "requires_grad of"),
             "gradients cleared": (lambda *a: (switched(*a), a[0].zero_grad())[0], "the gradient of"),
@@ -520,16 +556,16 @@ ANSWERS = {
             ),
             "one large batch": (
                 lambda net, batches: switched(net, [[torch.cat(t) for t in zip(*batches, strict=True)]]),
-                "the accuracy is not right",
+                "as if all batches were one: normalize each batch by its own statistics",
             ),
             "running statistics": (evaluate_accuracy, "the running statistics were used"),
             "dropout on": (training_but(()), "dropout was active"),
-            "dropout as it came": (own_statistics, "dropout was active"),
+            "dropout as it came": (own_statistics, "Here a dropout layer comes in training mode, and"),
             "traces left": (traces, "mode of layer 'head.3' of net is not as it was"),
             "mode left": (lambda *a: (switched(*a), a[0].train())[0], "mode of net is not as it was"),
             "top level": (lambda *a: switched(*a, deep=False), "the running statistics were used"),
-            "1d": (lambda *a: switched(*a, kinds=nn.BatchNorm1d), "the accuracy is not right"),
-            "2d": (lambda *a: switched(*a, kinds=nn.BatchNorm2d), "the accuracy is not right"),
+            "1d": (lambda *a: switched(*a, kinds=nn.BatchNorm1d), "only BatchNorm1d used the batch's statistics; this"),
+            "2d": (lambda *a: switched(*a, kinds=nn.BatchNorm2d), "only BatchNorm2d used the batch's statistics; this"),
             "mean over batches": (lambda *a: switched(*a, mean=True), "the mean over batches"),
             "momentum left": (lambda *a: put_back(*a, momentum=0.0), "`momentum` of layer"),
             "counter left": (lambda *a: put_back(*a, counter=False), "num_batches_tracked"),
@@ -537,7 +573,7 @@ ANSWERS = {
             "always 1": (lambda net, batches: 1.0, "the accuracy is not right"),
             "a count": (lambda net, batches: switched(net, batches) * sum(len(y) for _, y in batches), "is not right"),
             "percent": (lambda *a: 100 * switched(*a), "the accuracy is not right"),
-            "one batch": (lambda net, batches: switched(net, batches[:1]), "the accuracy is not right"),
+            "one batch": (lambda net, batches: switched(net, batches[:1]), "the accuracy on the first batch alone"),
         },
     ),
 }

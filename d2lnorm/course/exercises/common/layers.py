@@ -113,8 +113,11 @@ def start_of(net: nn.Module) -> list[Tensor]:
 def expect_lenet(net: nn.Module, meant: nn.Module, which: str, X: Tensor) -> None:
     """Expect that the net is the LeNet that is meant: the same layers in the same order, and all of it learns."""
     theirs, ours = start_of(net), start_of(meant)
+    layers = [sum(isinstance(m, nn.Conv2d | nn.Linear) for m in n.modules()) for n in (net, meant)]
+    what = "convolutions and linear layers"
+    expect(layers[0] == layers[1], f"the net {which} has {layers[0]} {what}, LeNet {layers[1]}.")
     same = [p.shape for p in theirs] == [p.shape for p in ours]
-    expect(same, f"the convolutions and linear layers of the net {which} are not those of LeNet.")
+    expect(same, f"the {what} of the net {which} are not those of LeNet.")
     counts = [sum(p.numel() for p in n.parameters() if p.requires_grad) for n in (net, meant)]
     expect(counts[0] == counts[1], f"the net {which} can train {counts[0]} numbers, LeNet {which} {counts[1]}.")
     with torch.no_grad():
