@@ -146,7 +146,7 @@ def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
     mean, var = X.mean(dim=axes), X.var(dim=axes, correction=0)
     kept_mean, kept_var = mean.view(1, -1, 1, 1), var.view(1, -1, 1, 1)
     both = X - mean  # the mean along the width, then statistics of what is left
-    mistakes = {}
+    mistakes: dict[str, Tensor] = {}
     for correction, more in ((0, ""), (1, ". And the variance was divided by n - 1")):
         some, rest = (t.var(dim=axes, correction=correction) for t in (X, both))
         kept_some, kept_rest = some.view(1, -1, 1, 1), rest.view(1, -1, 1, 1)

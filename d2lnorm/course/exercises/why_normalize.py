@@ -68,8 +68,8 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
         __rmul__ = __mul__
 
     long = [Counted((-1) ** k * (2 + k % 3)) for k in range(20)]
-    short = [(0.7, [1.5, -2.0, 3.0, 0.5]), (-1.7, [0.5, 2.5, -1.0, 4.0]), (0, [2]), (-1.0, [-1.5, 3.0])]
-    for x, weights in (*short, (0.3, [1.0, 0.0, 2.0]), (0.3, long)):
+    cases: list[tuple[float, list]] = [(0.7, [1.5, -2.0, 3.0, 0.5]), (-1.7, [0.5, 2.5, -1.0, 4.0]), (0, [2])]
+    for x, weights in (*cases, (-1.0, [-1.5, 3.0]), (0.3, [1.0, 0.0, 2.0]), (0.3, long)):
         what = f"for x = {x}, weights = {weights if len(weights) < 5 else f'a list of {len(weights)} numbers'},"
         right, mistakes = sigmoid_chain(x, [float(w) for w in weights])
         with untouched(weights=weights), forbidden("any", asked="plain Python, no autograd"):
