@@ -571,7 +571,7 @@ ANSWERS = {
             "no gradients": (partial(judges, grad=False), "one that takes its statistics under no_grad"),
             "parameters 1 and 0": (partial(judges, gamma=(1.0, 1.0, 1.0)), "one that adds beta before gamma"),
             "X not looked at": (partial(judges, same=False), "one that changes X in place"),
-            "too strict": (partial(judges, tol=1e-9), "a right version (the formulas, line by line). Is the tolerance"),
+            "too strict": (partial(judges, tol=1e-9), "it returned False for a right version (the formulas"),
             "says yes": (lambda f: True, "it returned True without calling f"),
             "says no": (lambda f: False, "it returned False without calling f"),
         }
