@@ -8,17 +8,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common import chunks, slips
-from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, expect_close, randn
-from d2lnorm.course.exercises.common.functions import expect_device_kept, given_to, three
-from d2lnorm.course.exercises.common.slips import textbook, wide
+from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, randn
+from d2lnorm.course.exercises.common.functions import expect_device_kept, given_to
+from d2lnorm.course.exercises.common.returned import form, tensors, verdict
+from d2lnorm.course.exercises.common.slips import textbook
 from d2lnorm.course.exercises.common.traces import forbidden, kept, without_numpy
 
 __all__ = ["check_my_batch_norm", "check_my_batch_norm_backward", "check_my_normalize"]
 __all__ += ["check_my_statistics", "check_my_test"]
 
 EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}  # for float64
-FAR = "for float32 numbers around 1e4, where E[x²] - E[x]² would cancel,"
 NAMES = ("X", "weight", "bias", "running_mean", "running_var")
+RESULTS = ("Y", "running_mean", "running_var")
 PLAIN = "plain Python, no tensors"
 
 
@@ -32,7 +33,8 @@ def check_my_normalize(answer: Callable) -> str:
         with kept(rows=rows), without_numpy(PLAIN), forbidden("any", asked=PLAIN):
             got = answer(rows, eps)
         fine = isinstance(got, list) and [isinstance(row, list) and len(row) for row in got] == [X.shape[1]] * len(X)
-        expect(fine, f"for a list of {len(X)} lists of {X.shape[1]} numbers it must return a new list of that form.")
+        asked = "for {0} lists of {1} numbers return a list of {0} lists of {1}".format(*X.shape)
+        expect(fine, f"{asked}; yours is {form(got)}.")
         odd = [x for row in got for x in row if not isinstance(x, int | float) or hasattr(x, "dtype")]
         expect(not odd, f"each cell must be a float of plain Python, but one is {described((odd or [0])[0])}.")
         return torch.tensor(got, dtype=torch.float64)
@@ -42,7 +44,8 @@ def check_my_normalize(answer: Callable) -> str:
     mistakes = {slip: textbook(X, one, zero, 0.5, slip)[:, :2] for slip in usual}
     mistakes["the rows were normalized, or the whole table, not each column"] = F.layer_norm(X, (3,))[:, :2]
     right, far = textbook(X, one, zero, 0.5), "the column with a mean of 1e9, where E[x²] - E[x]² would cancel,"
-    expect_close(got[:, :2], right[:, :2], "the table", mistakes)
+    what = f"for the columns {X.T[0].tolist()} and {X.T[1].tolist()} and eps = 0.5, the table"
+    expect_close(got[:, :2], right[:, :2], what, mistakes)
     expect_close(got[:, 2], right[:, 2], far, atol=1e-3)
     for other in (randn(2, 5), randn(7, 2), randn(1, 1), randn(1, 3), randn(6, 1)):
         right = textbook(other, one, zero, 0.1)
@@ -58,11 +61,13 @@ def check_my_batch_norm(answer: Callable) -> str:
     X, ones, zeros = 1e4 + randn(8, 2, 2, 2, seed=4).float(), torch.ones(2), torch.zeros(2)
     others, mean, var = (True, 0.1, 1e-5), zeros.double(), ones.double()
     Y, results = F.batch_norm(X.double(), mean, var, training=True), answer(X, ones, zeros, zeros, ones, *others)
-    for name, got, right in zip(("Y", *NAMES[3:]), three(results), (Y, mean, var), strict=True):
-        expect_close(got, right.float(), f"{FAR} {name}", rtol=1e-6, atol=0.02)
-    turned = three(answer(X.mT.contiguous().mT, ones, zeros, zeros, ones, *others))[0]
+    mistakes = {slips.ONE_PASS: textbook(X, ones, zeros, 1e-5, slips.ONE_PASS)}
+    for name, got, right in zip(RESULTS, tensors(results, *RESULTS), (Y, mean, var), strict=True):
+        where = f"for a float32 X of shape {tuple(X.shape)} with a mean of 1e4, {name}"
+        expect_close(got, right.float(), where, mistakes if name == "Y" else {}, rtol=1e-6, atol=0.02)
+    turned = tensors(answer(X.mT.contiguous().mT, ones, zeros, zeros, ones, *others), *RESULTS)[0]
     expect_close(turned, Y.float(), "Y for an X that is not contiguous", atol=0.02)
-    single = three(answer(X[:1, :, 0, 0], ones, zeros, zeros, ones, False, *others[1:]))[0]
+    single = tensors(answer(X[:1, :, 0, 0], ones, zeros, zeros, ones, False, *others[1:]), *RESULTS)[0]
     expect_close(single, X[:1, :, 0, 0] / (1 + 1e-5) ** 0.5, "without training, Y for a single sample")
     expect_device_kept(answer, [X, ones, zeros, zeros, ones], *others)
     return "2 to 6 axes, both modes, gradients and running statistics agree with PyTorch."
@@ -74,9 +79,9 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
     given = dict(zip(NAMES, (X, weight, bias, old_mean, old_var), strict=True))
     inputs = X.clone().requires_grad_(), weight.clone().requires_grad_(), bias.clone().requires_grad_()
     leaves = given | dict(zip(NAMES, inputs, strict=False))
-    trained, evaluated = (three(given_to(answer, leaves, mode, momentum, eps)) for mode in (True, False))
+    trained, evaluated = (tensors(given_to(answer, leaves, mode, momentum, eps), *RESULTS) for mode in (True, False))
     with torch.no_grad():
-        silent = three(given_to(answer, given, True, momentum, eps))
+        silent = tensors(given_to(answer, given, True, momentum, eps), *RESULTS)
     right = textbook(*inputs, eps)
     stale = F.batch_norm(inputs[0], old_mean, old_var, *inputs[1:], training=False, eps=eps)
     usual = slips.UNBIASED, slips.OUTSIDE, slips.NO_EPS, slips.FORGOTTEN, slips.ORDER
@@ -85,27 +90,35 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
     mistakes["in training the batch's own statistics normalize, not the running ones"] = stale
     batch = "it is as in training, but the argument `training` is False"
     running = "it is as without training; the argument `training` decides, not whether gradients are recorded"
-    expect_close(trained[0], right, f"in training, Y for a float64 X of shape {shape}", mistakes, **EXACT)
-    expect_close(evaluated[0], stale, f"without training, Y for a float64 X of shape {shape}", {batch: right}, **EXACT)
+    of = f"Y for a float64 X of shape {shape} and eps = {eps}"
+    expect_close(trained[0], right, f"in training, {of}", mistakes, **EXACT)
+    expect_close(evaluated[0], stale, f"without training, {of}", {batch: right}, **EXACT)
     expect_close(silent[0], right, "in training under no_grad, Y", {running: stale}, **EXACT)
     var, mean = torch.var_mean(X.transpose(0, 1).flatten(1), 1, correction=0)
     for i, name, old, new in ((1, "running_mean", old_mean, mean), (2, "running_var", old_var, var * n / (n - 1))):
         moved = old.lerp(new, momentum)
-        mistakes = {"the momentum is the wrong way round, it weighs the new value": new.lerp(old, momentum)}
+        weighed = "the old value was weighed by momentum; momentum is the weight of the new one"
+        mistakes = {weighed: new.lerp(old, momentum)}
         mistakes["it moved with the biased variance; PyTorch takes the unbiased one"] = old.lerp(var, momentum)
-        expect_close(trained[i], moved, f"after training, {name}", mistakes | {"it was not moved": old}, **EXACT)
+        expect_close(
+            trained[i],
+            moved,
+            f"after training with momentum = {momentum}, {name}",
+            mistakes | {"it was not moved": old},
+            **EXACT,
+        )
         expect_close(silent[i], moved, f"after training under no_grad, {name}", {running: old}, **EXACT)
         expect_close(evaluated[i], old, f"without training, {name}", {batch: moved}, **EXACT)
         graph = trained[i].requires_grad or evaluated[i].requires_grad
         expect(not graph, f"{name} keeps the autograd graph, or asks for a gradient (deepcopy will fail); detach it.")
-    constant = textbook(*inputs, eps, slips.CONSTANT)
-    triples = {"in training": (trained[0], right, constant), "without training": (evaluated[0], stale, stale)}
-    for when, Ys in triples.items():
+    slipped = [textbook(*inputs, eps, slip) for slip in (slips.CONSTANT, slips.CONSTANT_VAR)]
+    for when, Ys in {"in training": (trained[0], right, *slipped), "without training": (evaluated[0], stale)}.items():
         expect(Ys[0].requires_grad, f"{when}, no gradient reaches X: Y must not be detached or made under no_grad.")
         grads = (torch.autograd.grad(Y, inputs, dY, retain_graph=True, allow_unused=True) for Y in Ys)
-        for name, grad, truth, wrong in zip(NAMES, *grads, strict=False):
+        for name, grad, truth, *wrong in zip(NAMES, *grads, strict=False):
             expect(grad is not None, f"{when}, no gradient reaches {name}: was it detached?")
-            expect_close(grad, truth, f"{when}, the gradient of {name}", {slips.CONSTANT: wrong}, **EXACT)
+            mistakes = dict(zip((slips.CONSTANT, slips.CONSTANT_VAR), wrong, strict=False))
+            expect_close(grad, truth, f"{when}, the gradient by {name}", mistakes, **EXACT)
 
 
 @exercise
@@ -116,29 +129,15 @@ def check_my_test(answer: Callable) -> str:
         "the formulas, line by line": textbook,
         "computed in float64, then rounded": lambda X, *others: textbook(X.double(), *others).to(X.dtype),
     }
-    wrong = slips.UNBIASED, slips.OUTSIDE, slips.ONE_PASS, slips.CONSTANT, slips.FORGOTTEN, slips.ORDER, slips.IN_PLACE
     for _ in range(3):  # for tests that draw
         for name, f in right.items():
-            expect(_verdict(answer, f), f"it rejects a right version ({name}). Is the tolerance too small for float32?")
-        for slip in wrong:
-            verdict = _verdict(answer, lambda X, gamma, beta, eps, s=slip: textbook(X, gamma, beta, eps, s))
-            expect(not verdict, f"a wrong version passes: {slip}.")
-    return f"{len(right)} right versions pass it, and it catches all {len(wrong)} wrong ones."
-
-
-def _verdict(answer: Callable, version: Callable) -> bool:
-    def f(X: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        expect(X.dim() == 4, f"it calls f with X of shape {tuple(X.shape)}, but f is for the shape (N, C, H, W).")
-        return version(X, gamma, beta, eps)
-
-    try:
-        got = answer(f)
-    except AssertionError as error:
-        expect(isinstance(error, NotYet), "it raised an AssertionError; for a wrong version it must return False.")
-        raise
-    truth = isinstance(got, bool) or str(getattr(got, "dtype", "")) in ("bool", "torch.bool") and got.shape == ()
-    expect(truth, f"it must return True or False, but returned {described(got)}.")
-    return bool(got)
+            own = f"it returned False for {name}, which is right by definition."
+            other = f"it returned False for a right version ({name}). Is the tolerance too small for float32?"
+            expect(verdict(answer, f, name), own if name == "F.batch_norm itself" else other)
+        for slip, does in slips.VERSIONS.items():
+            passed = verdict(answer, lambda X, gamma, beta, eps, s=slip: textbook(X, gamma, beta, eps, s))
+            expect(not passed, f"it returned True for a wrong version: one that {does}.")
+    return f"{len(right)} right versions pass it, and it catches all {len(slips.VERSIONS)} wrong ones."
 
 
 @exercise
@@ -152,23 +151,17 @@ def check_my_batch_norm_backward(answer: Callable) -> str:
         Y = textbook(*inputs, 0.5)
         dX, dgamma, dbeta = torch.autograd.grad(Y, inputs, dY)
         given = {"dY": dY, "Y": Y.detach(), "gamma": gamma, "beta": beta, "var": var}
-        got, where = three(given_to(answer, given, 0.5), "(dX, dgamma, dbeta)"), f"for a float64 Y of shape {shape},"
-        expect_close(got[2], dbeta, f"{where} dbeta", {"it is the mean; dbeta is the sum": dbeta / n}, **EXACT)
+        got, where = tensors(given_to(answer, given, 0.5), *names), f"for a float64 Y of shape {shape} and eps = 0.5,"
+        mistakes = {"it is the mean; dbeta is the sum": dbeta / n, "it holds what dgamma must be": dgamma}
+        expect_close(got[2], dbeta, f"{where} dbeta", mistakes, **EXACT)
         mistakes = {"Y was taken for x-hat": (dY * given["Y"]).transpose(0, 1).flatten(1).sum(1)}
         mistakes["beta was not taken off Y"] = dgamma + beta / gamma * dbeta
         mistakes["it is the mean; dgamma is the sum"] = dgamma / n
         expect_close(got[1], dgamma, f"{where} dgamma", mistakes, **EXACT)
-        scale, root = wide(gamma * (var + 0.5).rsqrt(), X), wide((var + 0.5).sqrt(), X)
-        mean, along = wide(dbeta, X) / n, wide(dgamma, X) / n * (given["Y"] - wide(beta, X)) / wide(gamma, X)
-        expect_close(got[0], dX, f"{where} dX", {
-            slips.CONSTANT: scale * dY, slips.OUTSIDE: dX * root / (wide(var, X).sqrt() + 0.5),
-            "only the mean was taken off; the part along x-hat is missing": scale * (dY - mean),
-            "n counts the pixels, not only the samples": scale * (dY - (mean + along) * n / shape[0]),
-            "the sums were taken; it needs the means of h and of h times x-hat": scale * (dY - (mean + along) * n),
-            slips.NO_EPS: dX * root / wide(var, X).sqrt(), "gamma is missing in h": dX / wide(gamma, X),
-        }, **EXACT)  # fmt: skip
+        wrong = slips.lacking(dY, given["Y"], dX, torch.stack([dgamma, dbeta]), torch.stack([gamma, beta, var]), 0.5)
+        expect_close(got[0], dX, f"{where} dX", wrong, **EXACT)
         turned = [t.float().mT.contiguous().mT if t.dim() > 1 else t.float() for t in given.values()]
-        results = three(answer(*turned, 0.5), "(dX, dgamma, dbeta)")
+        results = tensors(answer(*turned, 0.5), *names)
         for name, ours, right in zip(names, results, (dX, dgamma, dbeta), strict=True):
             expect_close(ours, right.float(), f"for float32 numbers, not contiguous, {name}", rtol=1e-3, atol=1e-3)
     return "all three gradients are right, for tables and images, without X."
@@ -184,14 +177,17 @@ def check_my_statistics(answer: Callable) -> str:
         X[: lengths[0]] += 4  # the chunks differ in their mean
         parts, slack = X.split(lengths), 2e-3 if dtype == single else 1e-9
         results = given_to(answer, {"chunks": chunks.stream(parts) if dtype == single else parts})
-        expect(isinstance(results, tuple | list) and len(results) == 2, "it must return two tensors, (mean, var).")
+        got = dict(zip(("mean", "variance"), tensors(results, "mean", "var"), strict=True))
+        sums = sum(p.sum(0) for p in parts) / len(X), sum(p.square().sum(0) for p in parts) / len(X)
+        rows, kind = ", ".join(map(str, lengths)), str(dtype).removeprefix("torch.")
+        where = f"for {kind} chunks of {rows} rows{' with a mean of 1e4' if shift else ''}, the"
         X, parts, weights = X.double(), X.double().split(lengths), torch.tensor(lengths).double() / sum(lengths)
-        where = FAR if shift else f"for chunks of {C} columns in {dtype},"
         mistakes = {"weigh the chunks' means by their lengths": torch.stack([p.mean(0) for p in parts]).mean(0)}
-        expect_close(results[0], X.mean(0).to(dtype), f"{where} the mean", mistakes, rtol=slack / 1000, atol=slack)
+        expect_close(got["mean"], X.mean(0).to(dtype), f"{where} mean", mistakes, rtol=slack / 1000, atol=slack)
         within = weights @ torch.stack([p.var(0, correction=0) for p in parts])
         mistakes = {"it was divided by n - 1": X.var(0), "it lacks the distance between the chunks' means": within}
+        mistakes |= {slips.ONE_PASS: sums[1] - sums[0] ** 2} if shift else {}
         right = X.var(0, correction=0).to(dtype)
-        expect_close(results[1], right, f"{where} the variance", mistakes, rtol=slack, atol=slack)
+        expect_close(got["variance"], right, f"{where} variance", mistakes, rtol=slack, atol=slack)
     answer(chunks.weighed(randn(1200, 30).float().split(60)))
     return "one walk, no chunk kept, any lengths, and a mean of 1e4 in float32 is fine."

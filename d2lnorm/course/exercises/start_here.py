@@ -22,7 +22,8 @@ def _randn(*shape: int, seed: int = 0) -> Tensor:
 def check_class_means(class_means: Callable) -> str:
     """Check `class_means(X, y, num_classes)` on classes of different sizes, in no order, in two dtypes."""
     y = torch.tensor([2, 0, 1, 2, 2, 0, 2])
-    _check_means(class_means, 3 + _randn(7, 2, 3, 4), y, 3, "the result")
+    first = f"the result for X of shape (7, 2, 3, 4) and y = {y.tolist()}"
+    _check_means(class_means, 3 + _randn(7, 2, 3, 4), y, 3, first)
     X = torch.relu(randn(7, 1, 3, 4, seed=1))  # half of its pixels are 0, as in Fashion-MNIST
     _check_means(class_means, X, 2 - y, 3, "the result for one channel with pixels of 0, in float64,")
     many = torch.randint(4, (300,), generator=seeded(2))
@@ -35,11 +36,8 @@ def _check_means(class_means: Callable, X: Tensor, y: Tensor, classes: int, what
     one_hot = torch.nn.functional.one_hot(y, classes).to(X.dtype)  # (N, classes)
     sums, sizes = torch.einsum("nk,nchw->kchw", one_hot, X), one_hot.sum(dim=0).view(-1, 1, 1, 1)
     not_zero = torch.einsum("nk,nchw->kchw", one_hot, (X != 0).to(X.dtype))
-    before = X.clone(), y.clone()
     with untouched(X=X, y=y):
         got = class_means(X, y, classes)
-        same = torch.equal(X, before[0]) and torch.equal(y, before[1])
-        expect(same, "X or y is changed by the call; the caller still needs them, so compute new tensors.")
     mistakes = {
         "the images of each class were added up, but not divided by their number": sums,
         "the sums were divided by the number of all images, not by that of the class": sums / len(X),
@@ -51,7 +49,7 @@ def _check_means(class_means: Callable, X: Tensor, y: Tensor, classes: int, what
         "it holds the first image of each class, not the mean of all": torch.stack(
             [X[y == k][0] for k in range(classes)]
         ),
-        "the labels are in no order; select the images of a class by `y == number`": torch.stack(
+        "the images were assigned to classes as if y were sorted; image i belongs to class y[i]": torch.stack(
             [part.mean(dim=0) for part in X.split(y.bincount().tolist())]
         ),
         "pixels that are 0 are not counted, but they are part of the mean": sums / not_zero.clamp(min=1),
@@ -68,16 +66,18 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
         before = X.detach().clone()
         with untouched(X=X):
             got = standardize_channels(X, *eps)
-            same = torch.equal(X.detach(), before)
-            expect(same, "X is changed by the call; `X -= ...` writes into the caller's tensor.")
+            changed = f"X, here in {str(X.dtype).removeprefix('torch.')}, is changed by the call"
+            where = "something is written into it, or into a tensor that shares its memory"
+            expect(torch.equal(X.detach(), before), f"{changed}: {where}.")
         return got
 
     scale, shift = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1), torch.tensor([3.0, -1.0]).view(1, 2, 1, 1)
     X, eps = shift + scale * _randn(2, 2, 1, 2), 0.5  # as wide as it has channels: nothing stops a wrong broadcast
-    expect_close(answered(X, eps), _standardized(X, eps), "the result", _standardize_mistakes(X, eps))
+    first = "the result for X of shape (2, 2, 1, 2) and eps = 0.5"
+    expect_close(answered(X, eps), _standardized(X, eps), first, _standardize_mistakes(X, eps))
 
     X = shift.expand(2, 2, 3, 5) + _randn(2, 2, 3, 5, seed=1)  # now a wrong broadcast is an error
-    expect_close(answered(X), _standardized(X, 1e-5), "the result with the default eps")
+    expect_close(answered(X), _standardized(X, 1e-5), "the result for X of shape (2, 2, 3, 5) with the default eps")
 
     X = 0.01 * randn(5, 3, 4, 2, seed=5)
     X[:, 1] = 3.0
@@ -86,11 +86,10 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     _expect_digits(got, _standardized(X, 1e-5), what)
 
     X = 1e4 + _randn(4, 2, 3, 3, seed=2)
-    truth = _standardized(X.double(), 1e-5).float()
-    mistake = "the variance is lost in rounding; average the squared distances from the mean, not E[x²] - E[x]²"
-    got = answered(X)
-    fine = torch.is_tensor(got) and got.shape == truth.shape and torch.allclose(got, truth, rtol=0, atol=0.02)
-    expect(fine, f"the result for means around 10,000 in float32 is not right: {mistake}.")
+    truth, mean = _standardized(X.double(), 1e-5).float(), X.mean(dim=(0, 2, 3), keepdim=True)
+    lost = (X - mean) / (X.square().mean(dim=(0, 2, 3), keepdim=True) - mean.square() + 1e-5).sqrt()
+    mistakes = {"the variance is E[x²] - E[x]², which is lost in rounding here": lost}
+    expect_close(answered(X), truth, "the result for means around 10,000 in float32", mistakes, rtol=0, atol=0.02)
 
     X = _randn(2, 2, 1, 2, seed=3).requires_grad_()
     weights, got = _randn(2, 2, 1, 2, seed=4), answered(X, eps)
@@ -101,17 +100,21 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
         raise NotYet(f"no gradient can be computed: {str(error).partition(':')[0]}. Was X written over?") from error
     expect(gradient is not None, "the gradient by X is lost: the result hangs on a new tensor, not on X.")
     (truth,) = torch.autograd.grad((weights * _standardized(X, eps)).sum(), X)
-    (stopped,) = torch.autograd.grad((weights * _standardized(X, eps, detached=True)).sum(), X)
-    expect_close(
-        gradient, truth, "the gradient", {"mean and variance depend on X, too: keep them in the graph": stopped}
-    )
+    stopped = {}
+    for constant in ("mean and variance", "variance", "mean"):
+        (lacking,) = torch.autograd.grad((weights * _standardized(X, eps, constant)).sum(), X)
+        stopped[f"it lacks the part through the {constant}, where X enters, too"] = lacking
+    expect_close(gradient, truth, "the gradient by X", stopped)
 
     with _Calls() as few:
         standardize_channels(_randn(2, 2, 2, 2))
     with _Calls() as many:
         standardize_channels(_randn(12, 12, 12, 12))
     calls = f"{few.number} calls of torch for 2 images of 2 channels, {many.number} for 12 of 12"
-    expect(many.number < few.number + 10, f"it loops: {calls}. Write it without loops, for all channels at once.")
+    expect(
+        many.number < few.number + 10,
+        f"it loops: {calls}. Write it without loops, for all images and channels at once.",
+    )
     return "right axes, the biased variance, precise, differentiable, and X is left alone."
 
 
@@ -131,39 +134,41 @@ def _expect_digits(got: Tensor, truth: Tensor, what: str) -> None:
     expect(digits, f"{what} is right to a few digits only: compute it in X's dtype, too, and do not round it.")
 
 
-def _standardized(X: Tensor, eps: float, detached: bool = False, dim: tuple[int, ...] = (0, 2, 3)) -> Tensor:
-    var, mean = torch.var_mean(X.detach() if detached else X, dim=dim, keepdim=True, correction=0)
+def _standardized(X: Tensor, eps: float, constant: str = "", dim: tuple[int, ...] = (0, 2, 3)) -> Tensor:
+    var, mean = torch.var_mean(X, dim=dim, keepdim=True, correction=0)
+    mean, var = mean.detach() if "mean" in constant else mean, var.detach() if "variance" in constant else var
     return (X - mean) / (var + eps).sqrt()
 
 
 def _standardize_mistakes(X: Tensor, eps: float) -> dict[str, Tensor]:
     """Return what each usual mistake gives; X is as wide as it has channels."""
     axes = (0, 2, 3)
-    mean, var, unbiased = X.mean(dim=axes), X.var(dim=axes, correction=0), X.var(dim=axes)
-    kept_mean, kept_var, kept_unbiased = (t.view(1, -1, 1, 1) for t in (mean, var, unbiased))
-    along_width = "statistics of shape (C,) were broadcast along the width; keepdim=True keeps one for each channel"
-    n_minus_1 = "the variance was divided by n - 1; correction=0 divides by n"
+    mean, var = X.mean(dim=axes), X.var(dim=axes, correction=0)
+    kept_mean, kept_var = mean.view(1, -1, 1, 1), var.view(1, -1, 1, 1)
     both = X - mean  # the mean along the width, then statistics of what is left
+    mistakes: dict[str, Tensor] = {}
+    for correction, more in ((0, ""), (1, ". And the variance was divided by n - 1")):
+        some, rest = (t.var(dim=axes, correction=correction) for t in (X, both))
+        kept_some, kept_rest = some.view(1, -1, 1, 1), rest.view(1, -1, 1, 1)
+        lined = "of shape (C,) was lined up with the width, not with the channels"
+        mistakes |= {
+            f"a mean {lined}, and a variance, too{more}": both / (some + eps).sqrt(),
+            f"a mean {lined}, then the variance, too{more}": both / (rest + eps).sqrt(),
+            f"the mean {lined}{more}": both / (kept_rest + eps).sqrt(),
+            f"a mean {lined}{more}": both / (kept_some + eps).sqrt(),
+            f"a variance {lined}{more}": (X - kept_mean) / (some + eps).sqrt(),
+        }
     wrong_axes = {
         "each image has its own statistics; average over the batch axis 0, too": (2, 3),
-        "each image has its own statistics; average over axis 0, and not over the channels' axis 1": (1, 2, 3),
+        "the statistics are those of each image; a channel's are taken over its numbers in all images": (1, 2, 3),
         "each pixel has its own statistics; average over the axes 2 and 3, too": (0,),
         "all channels share one mean and variance; leave axis 1 out of dim": (0, 1, 2, 3),
     }
-    return {
-        along_width: (X - mean) / (var + eps).sqrt(),
-        f"{along_width}. And {n_minus_1}": (X - mean) / (unbiased + eps).sqrt(),
-        f"{along_width} (the mean, then the variance of the rest)": both / (both.var(axes, correction=0) + eps).sqrt(),
-        f"{along_width} (the mean, then the variance of the rest). And {n_minus_1}": both
-        / (both.var(axes) + eps).sqrt(),
-        f"{along_width} (the mean)": both / (both.var(axes, correction=0, keepdim=True) + eps).sqrt(),
-        f"{along_width} (the mean). And {n_minus_1}": both / (both.var(axes, keepdim=True) + eps).sqrt(),
-        f"{along_width} (of the mean)": (X - mean) / (kept_var + eps).sqrt(),
-        f"{along_width} (of the variance)": (X - kept_mean) / (var + eps).sqrt(),
-        f"{along_width} (of the variance). And {n_minus_1}": (X - kept_mean) / (unbiased + eps).sqrt(),
-        n_minus_1: (X - kept_mean) / (kept_unbiased + eps).sqrt(),
+    return mistakes | {
+        "the variance was divided by n - 1, not by n": (X - kept_mean) / (kept_some + eps).sqrt(),
         "eps was added to the root; it belongs under it, to the variance": (X - kept_mean) / (kept_var.sqrt() + eps),
-        f"eps was left out, or not used as it was given; here eps = {eps}": (X - kept_mean) / kept_var.sqrt(),
+        f"it is as with eps near 0, but eps = {eps} was passed: add it to each variance": (X - kept_mean)
+        / kept_var.sqrt(),
         "it was divided by the variance; take its root": (X - kept_mean) / (kept_var + eps),
         **{name: _standardized(X, eps, dim=dim) for name, dim in wrong_axes.items()},
     }

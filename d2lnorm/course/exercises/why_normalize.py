@@ -19,18 +19,14 @@ __all__ = ["check_calibrate", "check_chain_gradients", "check_dead_share", "chec
 @exercise
 def check_dead_share(dead_share: Callable[[Tensor], float]) -> str:
     """Test `dead_share(X)`: the share of channels without a positive value, for (N, C) and (N, C, H, W)."""
-    cases = {
-        "the share for (N, C) input": _activations(19, 9),
-        "the share for (N, C, H, W) input": _activations(16, 4, 3, 2),
-        "the share for (N, C) input in float64": _activations(9, 9).double() ** 5,  # in float32 the tiny one would be 0
-        "the share for one image in float64": _activations(5, 1, 3, 4).double(),
-        "the share where no channel is dead": torch.ones(3, 4),
-        "the share where all are dead": torch.zeros(3, 4, 1, 1),
-    }
-    for what, X in cases.items():
+    cases = [_activations(19, 9), _activations(16, 4, 3, 2)]
+    cases += [_activations(9, 9).double() ** 5, _activations(5, 1, 3, 4).double()]  # in float32 a tiny one would be 0
+    for X in (*cases, torch.ones(3, 4), torch.zeros(3, 4, 1, 1)):
         with untouched(X=X):
             got = dead_share(X)
         values = X.movedim(1, 0).flatten(1)  # (C, n): all that a channel gets
+        dead, C = int((values <= 0).all(1).sum()), len(values)
+        what = f"the share for {described(X)}, with {dead} of its {C} channels dead,"
         mistakes = {
             "this counts values, but a channel is dead only if all of its values are 0 or less": values <= 0,
             "a ReLU passes no gradient at exactly 0 either, so a 0 keeps no channel alive": (values < 0).all(1),
@@ -43,8 +39,7 @@ def check_dead_share(dead_share: Callable[[Tensor], float]) -> str:
             ),
             "this is the share of living channels": (values > 0).any(1),
         }
-        wrong = {name: dead.double().mean().item() for name, dead in mistakes.items()}
-        expect_close(got, (values <= 0).all(1).double().mean().item(), what, wrong)
+        expect_close(got, dead / C, what, {name: slip.double().mean().item() for name, slip in mistakes.items()})
     return "right for vectors and for images, zeros and lonely pixels included."
 
 
@@ -73,14 +68,9 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
         __rmul__ = __mul__
 
     long = [Counted((-1) ** k * (2 + k % 3)) for k in range(20)]
-    for x, weights, what in (
-        (0.7, [1.5, -2.0, 3.0, 0.5], "the list of gradients"),
-        (-1.7, [0.5, 2.5, -1.0, 4.0], "the list of gradients of another chain of four"),
-        (0, [2], "the gradient of a chain of one"),
-        (-1.0, [-1.5, 3.0], "the gradients of a chain of two"),
-        (0.3, [1.0, 0.0, 2.0], "the list of gradients with a weight of 0"),
-        (0.3, long, "the list of gradients of a chain of twenty"),
-    ):
+    cases: list[tuple[float, list]] = [(0.7, [1.5, -2.0, 3.0, 0.5]), (-1.7, [0.5, 2.5, -1.0, 4.0]), (0, [2])]
+    for x, weights in (*cases, (-1.0, [-1.5, 3.0]), (0.3, [1.0, 0.0, 2.0]), (0.3, long)):
+        what = f"for x = {x}, weights = {weights if len(weights) < 5 else f'a list of {len(weights)} numbers'},"
         right, mistakes = sigmoid_chain(x, [float(w) for w in weights])
         with untouched(weights=weights), forbidden("any", asked="plain Python, no autograd"):
             got = chain_gradients(x, weights)
@@ -89,11 +79,14 @@ def check_chain_gradients(chain_gradients: Callable[[float, Sequence[float]], Se
         expect(many, f"for {len(weights)} weights return a list of {len(weights)} numbers, not {came}.")
         numbers = [number(g, f"element {k} of the list") for k, g in enumerate(got)]
         gradients = torch.tensor(numbers, dtype=torch.float64)
-        expect_close(gradients, right, what, mistakes, atol=1e-9)
+        k = int((gradients - right).abs().argmax())
+        told = f"the derivative by a_{k + 1} was expected to be {right[k]:.6g}, but is {gradients[k]:.6g}"
+        expect_close(gradients, right, f"{what} the list", {**mistakes, told: gradients}, atol=1e-9)
         exact = torch.allclose(gradients, right, rtol=1e-10, atol=0)
-        expect(exact, f"{what} is right to a few digits only: use the exact slopes, in Python's floats, unrounded.")
-    passes = "one pass forth and one pass back use each weight once"
-    expect(uses <= 5 * len(long), f"in a chain of 20 it multiplied {uses} times by a weight, but {passes}.")
+        cure = "use the exact slopes, in Python's floats, unrounded"
+        expect(exact, f"{what} the list is right to a few digits only: {cure}.")
+    passes = f"a pass forth and a pass back need {2 * len(long) - 1}"
+    expect(uses <= 5 * len(long), f"for 20 weights it multiplied at least {uses} times by a weight; {passes}.")
     return "chains of one to twenty sigmoids, with mixed weights."
 
 
@@ -102,20 +95,27 @@ def check_output_statistics(output_statistics: Callable[[nn.Module, Tensor], dic
     """Test `output_statistics(net, X)`: mean and deviation of each layer's output, the net left as it was."""
     for what, net, X in listening_nets(torch.Generator().manual_seed(1)):
         right, *modes = (heard(m, X) for m in (net, copy.deepcopy(net).eval(), copy.deepcopy(net).train()))
-        attributes = {name: set(vars(layer)) for name, layer in net.named_modules()}
+        layers = {
+            f"layer {name!r} of {what}" if name else f"the net itself, {what},": m for name, m in net.named_modules()
+        }
+        before = {of: (set(vars(m)), len(m._forward_hooks)) for of, m in layers.items()}
         with untouched(**{what: net, f"X for {what}": X}):
             got = output_statistics(net, X)
-        for name, layer in net.named_modules():
-            more = sorted(set(vars(layer)) ^ attributes[name])
-            expect(not more, f"layer {name!r} of {what} is not as it was: its {', '.join(more)} was set or deleted.")
+            for of, (_, hooks) in before.items():
+                same = len(layers[of]._forward_hooks) >= hooks
+                expect(same, f"{of} had a hook before the call, which is gone; remove only your own.")
+        for of, (attributes, _) in before.items():
+            more = sorted(set(vars(layers[of])) ^ attributes)
+            expect(not more, f"{of} is not as it was: its {', '.join(more)} was set or deleted.")
         expect(isinstance(got, dict), f"return a dictionary, not {described(got)}.")
         containers = [key for key, m in net.named_modules() if key in got and key not in right]
         all_and_more = not set(right) - set(got) and bool(containers)
         expect(not all_and_more, f"leave out containers like {containers}; a layer is a module without children.")
         keys = f"as `named_modules` has them, not {str([*got])[:200]}"
         expect(set(got) == set(right), f"for {what} the keys must be {list(right)}, {keys}.")
+        names = dict(zip((name for name, _ in net.named_modules()), layers, strict=True))
         for name in right:
-            _compare(f"layer {name!r} of {what}", got[name], right[name], [mode[name][1] for mode in modes])
+            _compare(names[name].removesuffix(","), got[name], right[name], [mode[name][1] for mode in modes])
     return "each layer's mean and deviation, an in-place ReLU among them, and the net is as it was."
 
 
@@ -129,7 +129,9 @@ def _compare(where: str, pair: Any, layer: tuple[Tensor, Tensor, Tensor], modes:
         dtype=torch.float64,
     )
     entered, out, late = layer
+    truth, what = _mean_and_std(out), f"(mean, std) of {where}"
     mistakes = {
+        "the two were exchanged; the mean comes first": truth.flip(0),
         "these are the numbers of its input, not of its output": _mean_and_std(entered),
         "its variance was divided by n - 1; use correction=0": _mean_and_std(out, correction=1),
         "this is the variance; take its root": torch.stack([out.mean(), out.var(correction=0)]),
@@ -142,7 +144,6 @@ def _compare(where: str, pair: Any, layer: tuple[Tensor, Tensor, Tensor], modes:
         "these are evaluation mode's numbers, but the layer is in training mode": _mean_and_std(modes[0]),
         "these are training mode's numbers, but the layer is in evaluation mode": _mean_and_std(modes[1]),
     }
-    truth, what = _mean_and_std(out), f"(mean, std) of {where}"
     expect_close(got, truth.double(), what, mistakes)
     exact = out.dtype == torch.float32 or torch.allclose(got, truth, rtol=1e-9, atol=1e-9)
     expect(exact, f"{what} is right to a few digits only: compute in the net's own dtype, float64, unrounded.")
@@ -155,26 +156,32 @@ def _mean_and_std(x: Tensor, correction: int = 0) -> Tensor:
 @exercise
 def check_calibrate(calibrate: Callable[[nn.Sequential, Tensor], object]) -> str:
     """Test `calibrate(net, X)`: each unit of each linear layer then has mean 0 and deviation 1 over the batch."""
-    hints = {"a net with one activation in two places": "`children()` leaves out what the net has a second time."}
+    hints = {
+        "a net with one activation in two places": "This net has one activation in two places: was it applied in both?"
+    }
     for what, net, X in calibration_nets(torch.Generator().manual_seed(2)):
         start, layers, parameters = copy.deepcopy(net), [*net], [*net.parameters()]
         with untouched(**{what: net, f"X for {what}": X}):
-            expect(calibrate(net, X) is None, "it changes the net in place, so it must return nothing.")
+            expect(
+                calibrate(net, X) is None, "it must return nothing: the net that was passed is to be changed in place."
+            )
             _expect_same(net, layers, parameters, start)
             done = copy.deepcopy(net)
             with torch.no_grad():  # all but the weights and biases must be as it was
                 for p, old in zip(parameters, start.parameters(), strict=True):
                     p.copy_(old)
-        hint = hints.get(what, "Was it measured after the layers before it had been changed?")
+        hint = hints.get(what, "Was it measured on what the layers before it, each as it is now, put out?")
         for i in (i for i, layer in enumerate(done) if isinstance(layer, nn.Linear)):
             where = f"layer {i} of {what}"
             w, w0 = (changed.get_parameter(f"{i}.weight") for changed in (done, start))
-            expect(not torch.equal(w, w0), f"the weights of {where} are as they were; divide those of each unit.")
+            same = f"the weights of layer {i} of the net that was passed, {what}, are unchanged"
+            expect(not torch.equal(w, w0), f"{same}; change them in place.")
             with torch.no_grad():
                 a, ratio = done[: i + 1](X.clone()), w / w0
             expect_normalized(a.mean(0), a.std(0, correction=0), a, where, hint if i else "")
             one = torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3) and bool((ratio > 0).all())
-            expect(one, f"all weights that lead to one unit of {where} must be divided by the same positive number.")
+            kept = "LSUV keeps the weights that were there, each unit's divided by one positive number"
+            expect(one, f"{kept}; in {where} others were put in.")
     return "each unit of each linear layer has mean 0 and standard deviation 1, and can be trained."
 
 

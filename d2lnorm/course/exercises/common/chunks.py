@@ -41,5 +41,6 @@ def weighed(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
 
 
 def _memory() -> int:
+    gc.collect()  # what others left behind would go at any time, and hide what is kept
     tensors = [t for t in gc.get_objects() if type(t) is Tensor]
     return sum(t.nbytes for t in tensors) + tracemalloc.get_traced_memory()[0]

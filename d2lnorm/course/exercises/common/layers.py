@@ -99,8 +99,8 @@ def expect_normalized(mean: Tensor, std: Tensor, a: Tensor, where: str, hint: st
     far = (std - 1).abs().argmax()
     if close(mean, zero):
         raise NotYet(
-            f"{where}: the mean is 0, but the deviation is not 1. In unit {far} it is {std[far]:.4g}. Divide weights "
-            "and bias by the deviation of what the layer puts out, with nothing added."
+            f"{where}: the mean is 0, but the deviation is not 1. In unit {far} it is {std[far]:.4g}: what were its "
+            "weights divided by, and is that exactly the deviation?"
         )
     raise NotYet(f"{where}: means are up to {mean.abs().max():.3g}, a deviation is {std[far]:.3g}. {hint}".strip())
 

@@ -6,18 +6,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["normalized", "sigmoid_chain", "textbook", "wide"]
+__all__ = ["lacking", "normalized", "sigmoid_chain", "textbook", "wide"]
 
 # What goes wrong in batch norm; `textbook` can do each of these
 UNBIASED = "the batch was normalized with the unbiased variance; divide by n, not by n - 1"
 OUTSIDE = "eps was added outside the root"
-NO_EPS = "eps was left out, or is not the one that was given"
+NO_EPS = "it is as with eps near 0, but another was passed: add that to each variance"
 NO_ROOT = "it was divided by the variance; take its root"
 ONE_PASS = "the variance is E[x²] - E[x]², which cancels in float32 when the mean is 1e4; take the deviations first"
+CONSTANT_VAR = "the variance was taken as a constant, but it depends on X"
 CONSTANT = "mean and variance were treated as constants (no_grad or detach), so their part of the gradient is lost"
 FORGOTTEN = "each sample was normalized by itself: the batch axis was forgotten"
-ORDER = "beta was added before gamma was applied"
+ORDER = "bias was added before weight was applied"
 IN_PLACE = "X was changed in place"
+VERSIONS = {  # what a version does that is wrong in this way
+    UNBIASED: "divides the variance by n - 1 instead of n",
+    OUTSIDE: "adds eps outside the root",
+    ONE_PASS: "computes the variance as E[x²] - E[x]²",
+    CONSTANT: "takes its statistics under no_grad",
+    FORGOTTEN: "forgets the batch axis",
+    ORDER: "adds beta before gamma is applied",
+    IN_PLACE: "changes X in place",
+}
 
 
 def wide(t: Tensor, X: Tensor) -> Tensor:
@@ -33,13 +43,34 @@ def textbook(X: Tensor, gamma: Tensor, beta: Tensor, eps: float, slip: str = "")
     var = X.var(axes, correction=int(slip == UNBIASED), keepdim=True)
     if slip == ONE_PASS:
         var = X.square().mean(axes, keepdim=True) - mean.square()
-    mean, var = (mean.detach(), var.detach()) if slip == CONSTANT else (mean, var)
+    mean = mean.detach() if slip == CONSTANT else mean
+    var = var.detach() if slip in (CONSTANT, CONSTANT_VAR) else var
     roots = {OUTSIDE: lambda: var.sqrt() + eps, NO_EPS: lambda: (var + 1e-5).sqrt(), NO_ROOT: lambda: var + eps}
     X_hat = (X - mean) / roots.get(slip, lambda: (var + eps).sqrt())()
     if slip == IN_PLACE:
         given.data.copy_(X_hat.detach())
     gamma, beta = (wide(gamma, X), wide(beta, X)) if gamma.dim() else (gamma, beta)
     return (X_hat + beta) * gamma if slip == ORDER else X_hat * gamma + beta
+
+
+def lacking(dY: Tensor, Y: Tensor, dX: Tensor, sums: Tensor, given: Tensor, eps: float) -> dict[str, Tensor]:
+    """What dX is where a part of batch norm's backward pass is missing, or is wrong.
+
+    sums: what dgamma and dbeta must be; given: gamma, beta and var, as they were given.
+    """
+    (dgamma, dbeta), (gamma, beta, var) = ([wide(t, Y) for t in rows] for rows in (sums, given))
+    n, root = Y.numel() // Y.shape[1], (var + eps).sqrt()
+    mean, along, scale = dbeta / n, dgamma / n * (Y - beta) / gamma, gamma / root
+    samples = "n was the number of samples; it must be that times the number of pixels"
+    return {
+        "it lacks what comes through the mean and through the variance": scale * dY,
+        "only the mean was taken off; the part along x-hat is missing": scale * (dY - mean),
+        samples: scale * (dY - (mean + along) * n / len(Y)),
+        "the sums were taken; it needs the means of h and of h times x-hat": scale * (dY - (mean + along) * n),
+        OUTSIDE: dX * root / (var.sqrt() + eps),
+        NO_EPS: dX * root / var.sqrt(),
+        "gamma is missing in h": dX / gamma,
+    }
 
 
 def normalized(X: Tensor, axes: tuple, gamma: Tensor, beta: Tensor, correction: int = 0) -> Tensor:
