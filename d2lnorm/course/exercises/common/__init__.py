@@ -1,3 +1,3 @@
 """What the checks of all notebooks share: a concept a file."""
 
-__all__ = ["chunks", "draws", "feedback", "functions", "layers", "nets", "slips", "traces", "twins", "words"]
+__all__ = ["calls", "chunks", "draws", "feedback", "functions", "layers", "nets", "slips", "traces", "twins", "words"]
