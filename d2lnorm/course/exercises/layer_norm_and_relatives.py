@@ -125,7 +125,7 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     calm, Y = my_rms_norm(X, ones), my_rms_norm(300 * X, ones)
     expect(Y.dtype == torch.float16, f"the result must have the type of X, torch.float16, but has {Y.dtype}.")
     expect_close(calm, F.rms_norm(X, (64,)), "the output for X around 1 in float16", rtol=0.02, atol=0.02)
-    words = "the output in float16 is right for X around 1, but all 0 or infinite around 300: the squares overflowed."
+    words = "the output in float16 is right for X around 1, but all 0 or not finite around 300: squares overflowed."
     expect(bool(Y.isfinite().all() and Y.any()), words)
     half, weight = randn(512, 8, seed=7).to(torch.bfloat16), weight.float()
     off = (my_rms_norm(half, weight, EPS) != F.rms_norm(half.float(), (8,), weight, EPS).bfloat16()).double().mean()

@@ -470,7 +470,7 @@ ANSWERS = {
             "over the batch": (rms(over=0), "over the first axis"),
             "over everything": (rms(over=(0, 1)), "over the whole tensor"),
             "sum": (rms(total=True), "not divided by their number"),
-            "own type": (rms(wide="own"), "right for X around 1, but all 0 or infinite around 300"),
+            "own type": (rms(wide="own"), "but all 0 or not finite around 300"),
             "bfloat16 alone": (rms_narrow_bfloat16, "rounded once"),
             "rounded before the weight": (rms_rounded_early, "rounded once"),
             "always float32": (rms(wide=torch.float32), "went through float32"),
