@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2lnorm.course.exercises.common.calls import drawn, expect_outcomes
 from d2lnorm.course.exercises.common.draws import alike, expect_drawn, expect_flow, expect_scaled, seeded, survivors
 from d2lnorm.course.exercises.common.feedback import exercise, expect, expect_close, randn
 from d2lnorm.course.exercises.common.layers import called, expect_layers, expect_part
@@ -17,7 +18,6 @@ __all__ = ["check_drop_connect", "check_drop_path", "check_noisy_mlp", "check_se
 
 F32, F64 = torch.float32, torch.float64
 DRAWS = "dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randint", "randn", "multinomial", "uniform_"
-OUTCOMES = "two {} and p = 0.5 have 4 outcomes, but 40 calls gave {}: draw for each by itself, and do not fix how many."
 
 
 @exercise
@@ -25,10 +25,8 @@ def check_seeded_dropout(answer: Callable) -> str:
     """The answer is `(X, p, training, generator) -> Tensor`: inverted dropout whose mask is drawn from `generator`."""
     tensors = randn(40, 30, seed=1).T, randn(900, seed=1, dtype=F32), randn(4, 5, 6, 7, seed=1, dtype=F32)
     for X, p in zip(tensors, (0.2, 0.6, 0.35), strict=True):
-        what, running = f"the output in training, for X of shape {tuple(X.shape)},", seeded(2)
-        with kept(X=X, generator=True):
-            draws = [answer(X, p, True, g) for g in (running, running, seeded(2), seeded(3))]
-            evaluated = answer(X, p, False, seeded(2))
+        what, given = f"the output in training, for X of shape {tuple(X.shape)},", {"X": X}
+        draws, (evaluated, *_) = (drawn(answer, given, p, training) for training in (True, False))
         expect_close(evaluated, X, "the output in evaluation", {"it is scaled": X * (1 - p)}, rtol=0, atol=0)
         keep = survivors(draws[0], X, what)
         expect(not keep.all(), f"{what} holds no 0: nothing was dropped.")
@@ -36,14 +34,12 @@ def check_seeded_dropout(answer: Callable) -> str:
         expect(shared is None, f"all elements along axis {shared} of X got the same mask; draw each by itself.")
         expect_scaled(draws[0], keep, X * keep, p, what)
         expect_drawn(*draws)
-        with kept(X=X, generator=True):
-            at_1, at_0, off = (answer(X, q, t, seeded(2)) for q, t in ((1.0, True), (0.0, True), (1.0, False)))
+        at_1, at_0, off = (drawn(answer, given, *way)[0] for way in ((1.0, True), (0.0, True), (1.0, False)))
         nan = {"0/0 gives NaN; treat p = 1 by itself": torch.full_like(X, torch.nan)}
         expect_close(at_1, torch.zeros_like(X), "the output at p = 1", nan)
         expect_close(off, X, "the output in evaluation at p = 1")
         expect_close(at_0, X, "the output at p = 0")
-    outcomes = {tuple(answer(torch.ones(2), 0.5, True, g).tolist()) for g in [seeded(4)] * 40}
-    expect(len(outcomes) == 4, OUTCOMES.format("elements", len(outcomes)))
+    expect_outcomes([tuple(answer(torch.ones(2), 0.5, True, g).tolist()) for g in [seeded(4)] * 40], 0, "elements")
     return "a mask for each element, repeatable; scaled; p = 1; evaluation; X kept."
 
 
@@ -68,8 +64,8 @@ def _check_noisy(net: Any, p: float, X: Tensor) -> None:
     evaluated, again, following, Y = (called(net, X, training) for training in (False, False, True, True))
     H, on, right = Z.relu(), Z > 0, F.linear(Z.relu(), W, B)
     survivors(evaluated, right + 1, "the output in evaluation")  # a tensor like that, with any values
-    hint = "F.dropout drops unless told training=self.training, and a new nn.Dropout begins in training."
-    expect(torch.equal(evaluated, again), f"two predictions differ after eval(): values are still dropped. {hint}")
+    words = "two predictions differ after eval(): values are still dropped. How does F.dropout, or a new nn.Dropout,"
+    expect(torch.equal(evaluated, again), f"{words} know the mode?")
     mistakes = {"it is scaled": F.linear(H * (1 - p), W, B), "the ReLU is missing": F.linear(Z, W, B)}
     expect_close(evaluated, right, "the output in evaluation", mistakes)
     survivors(Y, evaluated, "the output in training")
@@ -85,7 +81,7 @@ def _check_noisy(net: Any, p: float, X: Tensor) -> None:
     right = net.output(H * keep / (1 - p))
     expect_close(Y, right, "the output in training", rtol=1e-3)
     leaves = {f"{of}.{name}": t for of in ("hidden", "output") for name, t in getattr(net, of).named_parameters()}
-    expect_flow(Y, right, leaves)
+    expect_flow(Y, right, leaves, "training")
 
 
 @exercise
@@ -94,11 +90,10 @@ def check_drop_connect(answer: Callable) -> str:
     for p, inputs, outputs, dtype in ((0.2, 60, 20, F32), (0.6, 40, 30, F64)):
         X = torch.cat([torch.eye(inputs), randn(9, inputs, seed=3)]).to(dtype)  # the identity reads the weights off
         weight = (1 + torch.rand(inputs, outputs, generator=seeded(1))).to(dtype).T
-        bias, what, running = torch.linspace(3, 5, outputs, dtype=dtype), "the output in training", seeded(2)
+        bias, what = torch.linspace(3, 5, outputs, dtype=dtype), "the output in training"
         whole, scaled = F.linear(X, weight, bias), F.linear(X, weight * (1 - p), bias)
-        with kept(X=X, weight=weight, bias=bias, generator=True):
-            draws = [answer(X, weight, bias, p, True, g) for g in (running, running, seeded(2), seeded(3))]
-            evaluated = answer(X, weight, bias, p, False, seeded(2))
+        given = {"X": X, "weight": weight, "bias": bias}
+        draws, (evaluated, *_) = (drawn(answer, given, p, training) for training in (True, False))
         expect_close(evaluated, whole, "the output in evaluation", {"it is scaled": scaled})
         survivors(draws[0], whole, what)
         Y = draws[0][:inputs]
@@ -114,10 +109,10 @@ def check_drop_connect(answer: Callable) -> str:
         expect(shared, "the examples do not share one mask over the weights.")
         expect_drawn(*draws)
         expect_close(answer(X, weight, bias, 0.0, True, seeded(2)), whole, "the output at p = 0")
-        for training, factor in ((True, keep / (1 - p)), (False, 1)):
+        for mode, factor in (("training", keep / (1 - p)), ("evaluation", 1)):
             leaves = {n: t.clone().requires_grad_() for n, t in (("X", X), ("the weight", weight), ("the bias", bias))}
             x, w, b = leaves.values()
-            expect_flow(answer(x, w, b, p, training, seeded(2)), F.linear(x, w * factor, b), leaves)
+            expect_flow(answer(x, w, b, p, mode == "training", seeded(2)), F.linear(x, w * factor, b), leaves, mode)
     return "single weights drop, the rest is scaled, the bias stays, gradients flow."
 
 
@@ -125,24 +120,27 @@ def check_drop_connect(answer: Callable) -> str:
 def check_variance_ratio(answer: Callable) -> str:
     """The answer is `(X, weight, p) -> (outputs,)`: by how much dropout before a linear layer raises the variance."""
     for n, i, o, p in ((50, 6, 4, 0.3), (7, 3, 1, 0.6), (20, 2, 5, 0.9)):
-        X, weight = 1 + randn(n, i, seed=n), randn(i, o, seed=2).T
+        X, weight, odds = 1 + randn(n, i, seed=n), randn(i, o, seed=2).T, p / (1 - p)
         X[:, 1] += 2 * X[:, 0]  # correlated inputs
         Z, squares, square = X @ weight.T, (X**2).mean(dim=0), (weight**2).T
         plain, noise, var = Z.var(dim=0, correction=0), squares @ square, X.var(dim=0, correction=0) @ square
-        odds, of_z = p / (1 - p), (plain + p * Z.mean(dim=0) ** 2) / (1 - p) / plain
-        right = 1 + odds * noise / plain
+        of_z, right = (plain + p * Z.mean(dim=0) ** 2) / (1 - p) / plain, 1 + odds * noise / plain
         mistakes = {
             "it takes the variance of the inputs where their mean square belongs": 1 + odds * var / plain,
             "1/(1-p) is the ratio for one input of mean 0; weights and means matter": torch.ones_like(plain) / (1 - p),
-            "the variance of m/(1-p) is p/(1-p), not p(1-p)": 1 + p * (1 - p) * noise / plain,
-            "the variance of m/(1-p) is p/(1-p), not 1/(1-p)": 1 + noise / (1 - p) / plain,
+            "p(1-p) is the variance of an unscaled mask; the mask is divided by 1-p": 1 + p * (1 - p) * noise / plain,
+            "1/(1-p) is the scaled mask's mean square, not its variance": 1 + noise / (1 - p) / plain,
+            "p was taken as the probability to be kept; it is that to be dropped": 1 + noise / odds / plain,
+            "the inputs' squares were summed, not averaged over the N examples": 1 + n * odds * noise / plain,
+            "the inputs' variance was divided by N - 1; divide by N": 1 + odds * (noise + var / (n - 1)) / plain,
+            "the variance in prediction lacks the subtraction of the squared mean": 1 + odds * noise / (Z**2).mean(0),
             "it treats the inputs as uncorrelated": 1 + odds * noise / var,
             "this is dropout of z itself; the mask sits before the linear layer": of_z,
             "the weights must enter squared": 1 + odds * (squares @ weight.T) / plain,
             "it is upside down: training over prediction is asked for": 1 / right,
             "this is the masks' part alone; the part from the examples is missing": right - 1,
             "it is the ratio of the standard deviations": right.sqrt(),
-            "it is off by (N - 1)/N: divide by N, and average over all masks": 1 + odds * noise / (plain * n / (n - 1)),
+            "the variance of X @ weight.T was divided by N - 1; divide it by N": 1 + odds * noise / plain * (n - 1) / n,
         }
         with kept(X=X, weight=weight, generator=True), forbidden(*DRAWS, asked="compute it without drawing a mask"):
             got = answer(X, weight, p)
@@ -163,9 +161,9 @@ def check_drop_path(answer: Callable) -> str:
     expect(not branch.seen, "the branch was called at p = 1, although no example survived.")
     expect_close(block.eval()(X), 5 * X, "the output at p = 1 in evaluation")
     expect_close(answer(Watched(), 0.0).train()(X), 5 * X, "the output at p = 0")
-    outcomes = {tuple(small(X)[:, 0].tolist()) for _ in range(40)}
+    rows = [tuple(small(X)[:, 0].tolist()) for _ in range(40)]
     expect(all(map(len, other.seen)), "by chance no example survived, and the branch was called on an empty batch.")
-    expect(len(outcomes) == 4, OUTCOMES.format("examples", len(outcomes)))
+    expect_outcomes(rows, 1, "examples")
     return "a draw for each example, scaled; the branch sees survivors only."
 
 
@@ -176,7 +174,9 @@ def _check_paths(answer: Callable, X: Tensor, p: float) -> None:
     evaluated, following = called(net, X, False), called(net, X, True)
     branch.seen.clear()
     Y = called(net, X, True)
-    expect_close(evaluated, X + added, "the output in evaluation", {"the branch is scaled": X + (1 - p) * added})
+    wrong = {"the branch is scaled; there it is not": X + (1 - p) * added}
+    wrong["the branch is divided by 1 - p; there it is not scaled"] = X + added / (1 - p)
+    expect_close(evaluated, X + added, "the output in evaluation", wrong)
     survivors(Y, evaluated, what)
     expect(not (Y == 0).any(), "the shortcut was dropped, too: x always passes.")
     factors = ((Y - X) / added).detach().flatten(1)
@@ -190,10 +190,10 @@ def _check_paths(answer: Callable, X: Tensor, p: float) -> None:
     expect(not torch.equal(Y, following), "two calls in training skipped the same examples: draw anew in each.")
     shape = next((tuple(x.shape) for x in branch.seen if x.dim() != X.dim()), None)
     expect(shape is None, f"the branch must get a batch, here of {X.dim()} axes, but got a tensor of shape {shape}.")
-    n, rows = int(keep.sum()), sum(map(len, branch.seen))
-    expect(rows == n, f"{n} examples survived; the branch must see these only, but it was called on {rows}.")
+    n, rows, wanted = int(keep.sum()), sum(map(len, branch.seen)), "the branch must see these only"
+    expect(rows == n, f"{n} of {len(X)} examples survived; {wanted}, but its calls got {rows} examples in all.")
     x, weight = X.clone().requires_grad_(), branch.requires_grad_().eval().weight
     with kept(net=net):  # someone froze the branch
         Y = net(x)
     m = (((Y - X) / added).abs() > 1e-4).to(X.dtype) / (1 - p)
-    expect_flow(Y, x + m * (weight * x + 1), {"the branch's weight": weight, "X": x})
+    expect_flow(Y, x + m * (weight * x + 1), {"the branch's weight": weight, "X": x}, "training")

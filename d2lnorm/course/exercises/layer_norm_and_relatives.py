@@ -2,31 +2,31 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, randn
-from d2lnorm.course.exercises.common.functions import expect_digits, expect_gradients, expect_precise, value_of
-from d2lnorm.course.exercises.common.traces import forbidden, kept
+from d2lnorm.course.exercises.common.functions import expect_defaults, expect_digits, expect_gradients, value_of
+from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]
 
 UNBIASED = "the variance was divided by n - 1, but the normalization divides by n"
 OUTSIDE = "eps was added to the standard deviation, but it belongs to the variance, inside the root"
 ACROSS = "the statistics run across the groups; they belong within each, over the axes after (N, G)"
-STRIDED = "channels far from each other were grouped, but a group holds neighbours: (N, G, C // G, ...)"
+STRIDED = "channels far from each other were grouped, but a group holds neighbours"
 NO_SCALE = "weight and bias were left out"
+NO_EPS = "the eps that was passed was not used"
 EPS = 0.5
 VERY = "the new layer must keep the very parameters `weight` and `bias`, not copies or new ones."
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def _normalized(X: Tensor, axes: tuple[int, ...], unbiased: bool = False, outside: bool = False) -> Tensor:
+def _normalized(X: Tensor, axes: tuple[int, ...], unbiased=False, outside=False, eps: float = EPS) -> Tensor:
     var, mean = torch.var_mean(X, axes, correction=int(unbiased), keepdim=True)
-    return (X - mean) / (var.sqrt() + EPS if outside else (var + EPS).sqrt())
+    return (X - mean) / (var.sqrt() + eps if outside else (var + eps).sqrt())
 
 
 @exercise
@@ -40,6 +40,9 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
             OUTSIDE: weight * _normalized(X, last, outside=True) + bias,
             f"{UNBIASED}; and {OUTSIDE}": weight * _normalized(X, last, unbiased=True, outside=True) + bias,
             NO_SCALE: _normalized(X, last),
+            "the weight was left out": _normalized(X, last) + bias,
+            "the bias was left out": weight * _normalized(X, last),
+            NO_EPS: weight * _normalized(X, last, eps=1e-5) + bias,
         }
         axes = {
             "the statistics were taken over the first axis, the batch": (0,),
@@ -48,14 +51,15 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
             "only the last axis was normalized, but normalized_shape names more": (-1,),
         }
         mistakes |= {words: weight * _normalized(X, wrong) + bias for words, wrong in axes.items()}
-        got = _value(my_layer_norm, X, sizes, weight, bias, EPS, name="layer_norm")
-        what, expected = f"the output for {shape}", F.layer_norm(X, sizes, weight, bias, EPS)
+        got = value_of(my_layer_norm, X, "layer_norm", normalized_shape=sizes, weight=weight, bias=bias, eps=EPS)
+        what = f"the output for X of shape {shape}, normalized_shape={sizes} and eps={EPS}"
+        expected = F.layer_norm(X, sizes, weight, bias, EPS)
         expect_close(got, expected, what, mistakes)
         expect_digits(got, expected, what)
         mine, torchs = (lambda X, w, b, f=f, s=sizes: f(X, s, w, b, EPS) for f in (my_layer_norm, F.layer_norm))
         expect_gradients(mine, torchs, X, weight, bias)
     ones, zeros = torch.ones(64), torch.zeros(64)
-    _expect_default(lambda X: my_layer_norm(X, (64,), ones, zeros), lambda X: F.layer_norm(X, (64,)), 4, 64)
+    expect_defaults(lambda X: my_layer_norm(X, (64,), ones, zeros), lambda X: F.layer_norm(X, (64,)), 4, 64)
     return "value and gradients agree with F.layer_norm for one to three axes, also beside a mean of 10,000."
 
 
@@ -81,15 +85,18 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
             wrong["the statistics were taken over the group's channels, but not over the positions"] = (near, (2,))
         for words, (t, over) in wrong.items():
             mistakes[words] = w * _normalized(t, over).reshape(shape) + b
-        mistakes[NO_SCALE] = _normalized(near, axes).reshape(shape)
-        got = _value(my_group_norm, X, G, weight, bias, EPS, name="group_norm")
-        what, expected = f"the output for {shape}", F.group_norm(X, G, weight, bias, EPS)
+        hat = _normalized(near, axes).reshape(shape)
+        mistakes |= {NO_SCALE: hat, "the weight was left out": hat + b, "the bias was left out": w * hat}
+        mistakes[NO_EPS] = w * _normalized(near, axes, eps=1e-5).reshape(shape) + b
+        got = value_of(my_group_norm, X, "group_norm", num_groups=G, weight=weight, bias=bias, eps=EPS)
+        what = f"the output for X of shape {shape}, num_groups={G} and eps={EPS}"
+        expected = F.group_norm(X, G, weight, bias, EPS)
         expect_close(got, expected, what, mistakes)
         expect_digits(got, expected, what)
         mine, torchs = (lambda X, w, b, f=f, G=G: f(X, G, w, b, EPS) for f in (my_group_norm, F.group_norm))
         expect_gradients(mine, torchs, X, weight, bias)
     ones, zeros = torch.ones(4), torch.zeros(4)
-    _expect_default(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
+    expect_defaults(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
     return "groups of neighbours, biased variance, eps inside the root, for two to four axes, with gradients."
 
 
@@ -105,17 +112,21 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
         "the mean square was taken over the first axis": weight * X / (X.square().mean(0) + EPS).sqrt(),
         "the squares were summed, but not divided by their number": weight * X / (8 * square + EPS).sqrt(),
         "the weight was left out": X / (square + EPS).sqrt(),
+        NO_EPS: weight * X / square.sqrt(),
     }
-    Y, expected = _value(my_rms_norm, X, weight, EPS, name="rms_norm"), F.rms_norm(X, (8,), weight, EPS)
-    expect_close(Y, expected, "the output in float64", mistakes)
-    expect_digits(Y, expected, "the output in float64")
+    Y, expected = value_of(my_rms_norm, X, "rms_norm", weight=weight, eps=EPS), F.rms_norm(X, (8,), weight, EPS)
+    expect_close(Y, expected, f"the output in float64 with eps={EPS}", mistakes)
+    expect_digits(Y, expected, f"the output in float64 with eps={EPS}")
     for more, eps in ((X.view(3, 2, 4), 0.1), (1e-9 * X[0, :4], 0.0)):
         got, what = my_rms_norm(more, weight[:4], eps), f"the output for {tuple(more.shape)} and eps={eps}"
         expect_close(got, F.rms_norm(more, (4,), weight[:4], eps), what, rtol=1e-12, atol=1e-15)
     expect_gradients(lambda X, w: my_rms_norm(X, w, EPS), lambda X, w: F.rms_norm(X, (8,), w, EPS), X, weight)
-    Y = my_rms_norm(300 * randn(4, 64, seed=6).to(torch.float16), ones)
+    X = randn(4, 64, seed=6).to(torch.float16)
+    calm, Y = my_rms_norm(X, ones), my_rms_norm(300 * X, ones)
     expect(Y.dtype == torch.float16, f"the result must have the type of X, torch.float16, but has {Y.dtype}.")
-    expect(bool(Y.isfinite().all() and Y.any()), "the squares overflowed in float16: compute them in float32.")
+    expect_close(calm, F.rms_norm(X, (64,)), "the output for X around 1 in float16", rtol=0.02, atol=0.02)
+    words = "the output in float16 is right for X around 1, but all 0 or not finite around 300: squares overflowed."
+    expect(bool(Y.isfinite().all() and Y.any()), words)
     half, weight = randn(512, 8, seed=7).to(torch.bfloat16), weight.float()
     off = (my_rms_norm(half, weight, EPS) != F.rms_norm(half.float(), (8,), weight, EPS).bfloat16()).double().mean()
     expect(off < 0.05, f"{off:.0%} of the values in bfloat16 are not those computed in float32 and rounded once.")
@@ -129,18 +140,6 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
         got = my_rms_norm(small, ones.to(wide.dtype)).to(wide.dtype)
         expect_close(got, F.rms_norm(wide, (64,)), f"the output with eps=None in {dtype}", wrong, rtol=2e-3, atol=1e-6)
     return "computed in float32 for 16-bit inputs, in the input's type otherwise, with the right epsilon."
-
-
-def _value(function: Callable, X: Tensor, *arguments: Any, name: str) -> Any:
-    torch.rand(())  # so that a seed that is set shows
-    with forbidden(f"native_{name}", asked=f"without F.{name}"), kept(generator=True):
-        return value_of(function, X, *arguments, name=name)
-
-
-def _expect_default(ours: Callable, theirs: Callable, *shape: int) -> None:
-    expect_precise(ours, theirs, *shape)
-    small = 3e-3 * randn(*shape).float()
-    expect_close(ours(small), theirs(small), "the output for small numbers with the stub's eps, 1e-5,")
 
 
 def _some_net() -> nn.Sequential:
@@ -165,6 +164,7 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
     for bn, groups in zip(layers, (2, 1, 4), strict=True):
         weight, bias, eps, kind = bn.weight, bn.bias, bn.eps, type(bn).__name__
         gn = replace_batch_norm(bn.eval(), groups)
+        expect(gn is not None, f"it returned None: return the net, or, for a {kind} alone, the new GroupNorm.")
         expect(isinstance(gn, nn.GroupNorm), f"a {kind} alone must become a GroupNorm, but became {described(gn)}.")
         sizes = f"num_groups={gn.num_groups}, num_channels={gn.num_channels}"
         expect(sizes == f"num_groups={groups}, num_channels=4", f"for num_groups={groups} and 4 channels came {sizes}.")
@@ -173,20 +173,23 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         expect(not gn.training, "the net was in evaluation mode, the new layer is not: keep the mode.")
         expect(gn.weight is weight and gn.bias is bias, VERY)
     net = _some_net()
-    parameters = dict(net.named_parameters())
+    parameters = {f"`{name}` of the net": p for name, p in net.named_parameters()}
     others = {m: name for name, m in net.named_modules() if not isinstance(m, BATCH_NORMS)}
     modes = {name: m.training for name, m in net.named_modules()}
     names = {name for name in net.state_dict() if name.endswith(("weight", "bias"))}
-    alone = {name: m for m, name in others.items() if not [*m.children()]}
-    with kept(parameters=parameters, layers=alone, generator=True):
+    alone = {f"layer `{name}` of the net": m for m, name in others.items() if not [*m.children()]}
+    with kept(generator=True, **parameters, **alone):
         got = replace_batch_norm(net, 2)
     expect(got is net, f"change the net in place and return it; what came is another object: {described(got)}.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
     expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
     shared = {net.get_submodule(place) for place in ("0", "2", "6.right.0")}
     expect(len(shared) == 1, "a layer used in several places became several layers: replace it once.")
-    same = [id(m) for m in others] == [id(m) for m in net.modules() if not isinstance(m, nn.GroupNorm)]
-    expect(same, "other layers than batch norm were changed; leave them alone, InstanceNorm and LayerNorm too.")
+    there = {m: name for name, m in net.named_modules() if not isinstance(m, nn.GroupNorm)}
+    for more, less, fault in ((others, there, "is no longer in the net"), (there, others, "is new in the net")):
+        odd = next((f"layer `{name}`, of class {type(m).__name__}," for m, name in more.items() if m not in less), "")
+        expect(not odd, f"the {odd} {fault}; change batch norm only.")
+    expect([*map(id, others)] == [*map(id, there)], "layers other than batch norm were moved; leave them alone.")
     now = set(net.state_dict())
     lost, new = (", ".join(sorted(some)) or "none" for some in (names - now, now - names))
     expect(now == names, f"weight and bias keep their names in the state_dict. Lost: {lost}. New: {new}.")

@@ -64,7 +64,7 @@ def check_masked_batch_norm(masked_batch_norm: Callable) -> str:
         X = (2 + 3 * randn(*shape, seed=seed)).masked_fill(~real[..., None], padding).to(dtype)
         X = X.mT.contiguous().mT  # the same numbers, other strides
         weight, bias = (1 + 0.5 * randn(2, D, seed=9 + seed)).to(dtype)
-        what = f"the output for X {shape}, lengths {list(sizes)}, padding {padding}, in {dtype},"
+        what = f"the output for X {shape}, lengths {list(sizes)}, padding {padding}, eps {EPS}, in {dtype},"
         with kept(X=X, lengths=lengths, weight=weight, bias=bias, generator=True):
             got = masked_batch_norm(X, lengths, weight, bias, EPS)
         right = _masked(X, real, weight, bias)
@@ -126,6 +126,7 @@ def _mistakes(X: Tensor, real: Tensor, weight: Tensor, bias: Tensor) -> dict[str
     return {
         "the variance was divided by n - 1": _masked(X, real, weight, bias, correction=1),
         "eps was added to the root, but it belongs inside": _masked(X, real, weight, bias, outside=True),
+        "the eps that was passed was not used": _masked(X, real, weight, bias, eps=1e-5),
         "weight and bias were left out": _masked(X, real, ones, zeros),
         "the weight was left out": _masked(X, real, ones, bias),
         "the bias was left out": _masked(X, real, weight, zeros),
@@ -141,7 +142,7 @@ def _expect_gradients(masked_batch_norm: Callable, lengths: Tensor, real: Tensor
     """Compare the gradients by X, weight and bias; `what` has a place for the name."""
     mine, truth = ([t.clone().requires_grad_() for t in given] for _ in range(2))
     Y, upstream = masked_batch_norm(mine[0], lengths, *mine[1:], EPS), randn(*given[0].shape, seed=8).to(given[0].dtype)
-    expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad.")
+    expect(Y.requires_grad, "the output has no gradient: nothing may run under no_grad or be detached.")
     Y.backward(upstream)
     X, weight, bias = truth
     alone = (upstream * weight / (X[real].var(0, correction=0) + EPS).sqrt()).masked_fill(~real[..., None], 0)

@@ -25,7 +25,8 @@ def survivors(Y: Any, X: Tensor, what: str) -> Tensor:
     """Which elements survived, once Y is known to be a tensor like X in which something was dropped."""
     expect(isinstance(Y, Tensor), f"{what} must be a tensor, but is {described(Y)}.")
     expect(Y.shape == X.shape, f"{what} must have shape {tuple(X.shape)}, but has {tuple(Y.shape)}.")
-    expect(Y.dtype == X.dtype, f"{what} must have dtype {X.dtype}, but has {Y.dtype}.")
+    right, wrong = (str(t.dtype).removeprefix("torch.") for t in (X, Y))
+    expect(right == wrong, f"{what} must be {right}, as the inputs are, but is {wrong}.")
     expect(not torch.equal(Y, X), f"{what} is as it would be without dropout: nothing was dropped.")
     return Y.detach() != 0
 
@@ -57,13 +58,15 @@ def expect_scaled(Y: Tensor, keep: Tensor, X: Tensor, p: float, what: str, plus:
     swapped = not fine and abs(share - p) < off
     expect(not swapped, f"a share of {share:.2f} survived with p = {p}: p is the probability to be dropped.")
     expect(fine, f"a share of {share:.2f} survived with p = {p}; about {1 - p:g} should.")
+    factor = ((Y - plus) / X)[X != 0].mean().item()
+    other = f"with p = {p} the survivors are multiplied by {factor:.5g}, not by 1/(1-p) = {1 / (1 - p):.5g}"
     usual = {
         "the survivors are not scaled": X + plus,
         "the survivors are divided by p instead of 1 - p": X / p + plus,
         "the survivors are multiplied by 1 - p; divide by it": X * (1 - p) + plus,
         "it is scaled by the share that survived in this draw; divide by 1 - p": X / share + plus,
     }
-    expect_close(Y, X / (1 - p) + plus, what, usual | (mistakes or {}))
+    expect_close(Y, X / (1 - p) + plus, what, usual | (mistakes or {}) | {other: X * factor + plus})
 
 
 def expect_flow(Y: Tensor, right: Tensor, leaves: dict[str, Tensor], mode: str = "") -> None:

@@ -16,7 +16,8 @@ __all__ = ["called", "expect_layers", "expect_lenet", "expect_meant", "expect_no
 
 def called(net: nn.Module, X: Tensor, training: bool) -> Any:
     """Return what the net returns in this mode, having seen that it leaves X and itself as they are."""
-    with kept(X=X, net=net.train(training)):
+    things: dict[str, Any] = {f"X, in {'training' if training else 'evaluation'},": X, "net": net.train(training)}
+    with kept(**things):
         return net(X)
 
 
