@@ -1,8 +1,7 @@
 """What the checks of single exercises need so that a slip is not told as another one."""
 
-from exercise_answers.lenet_fashion_mnist import switched
-
 from d2lnorm.course.exercises import lenet_fashion_mnist
+from exercise_answers.lenet_fashion_mnist import switched
 
 
 def test_each_slip_of_the_accuracy_gives_a_share_of_its_own(monkeypatch):

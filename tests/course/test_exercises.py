@@ -4,12 +4,12 @@ import importlib
 import pkgutil
 from contextlib import contextmanager
 
-import exercise_answers
 import numpy as np
 import pytest
 import torch
 
 import d2lnorm.course.exercises
+import exercise_answers
 from d2lnorm.course.exercises.common import feedback
 from d2lnorm.course.exercises.common.feedback import SEED, NotYet, exercise, expect, expect_close, number
 
