@@ -3,8 +3,6 @@
 import torch
 from torch.nn import functional as F
 
-BATCH = torch.tensor([1, 2, 4, 5, 8], dtype=torch.float64)  # what one_batch shows at first
-
 
 def middle(handle):
     box = handle.bounding_box()
@@ -51,7 +49,7 @@ def sentence(place):
 def mouse_key_and_finger(page, place):
     """Move one_batch's values in three ways; each time the outputs move, and the numbers in view are torch's."""
     handle = place.get_by_role("slider", name="value 2 of 5")
-    assert in_view(place) == BATCH.tolist()
+    assert in_view(place) == [1, 2, 4, 5, 8]  # what it shows at first
     drag(page, handle, right=40)
     dragged = in_view(place)
     assert dragged[1] > 2

@@ -25,15 +25,16 @@ export function compute({ values, gamma, beta, eps, training, running_mean, runn
   return { ...batch, used, X_hat, Y: X_hat.map((x) => gamma * x + beta) };
 }
 
-// Two values move by what eps does alone: that does not count.
-const moves = (Y, held) => Y.map((y, i) => Math.abs(y - held.Y[i]) > (Y.length === 2 ? 0.005 : 1e-6));
+// Which outputs moved since the hand took hold. Two values move by what eps does alone: that does not count.
+const moves = (Y, held) =>
+  held?.Y?.length === Y.length && Y.map((y, i) => Math.abs(y - held.Y[i]) > (Y.length === 2 ? 0.005 : 1e-6));
 
-function sentence(result, held, { values, training }) {
+function sentence(result, moving, held, { values, training }) {
   if (result.refused) return result.refused;
   const { X_hat, Y } = result, n = Y.length, ask = "Drag a value: which outputs move?";
-  if (held?.Y?.length !== n) return `${n} outputs. ${ask}`;
+  if (!moving) return `${n} outputs. ${ask}`;
   const touched = values.filter((x, i) => !near(x, held.values[i])).length;
-  const moved = sum(moves(Y, held)), far = Math.max(...X_hat) > 0.99 * Math.sqrt(n - 1);
+  const moved = sum(moving), far = Math.max(...X_hat) > 0.99 * Math.sqrt(n - 1);
   if (!touched) return moved ? `${moved} of ${n} outputs moved. ${ask}` : `${n} outputs. ${ask}`;
   const limit = !training || !far ? ""
     : n === 2 ? " Two values have X_hat -1 and 1, wherever they lie (but for eps)."
@@ -49,7 +50,7 @@ function draw(state, stage) {
   stage.size(230);
   stage.axis("x axis", x, top, "values X");
   stage.axis("y axis", y, bottom, "outputs Y");
-  const moving = held?.Y?.length === n ? moves(Y, held) : [];
+  const moving = moves(Y, held);
   if (used) {
     const [m, s] = [x(used.mean), Math.sqrt(used.var)], whose = training ? "mean" : "running mean";
     stage.line("mean", m, top - 38, m, top, { stroke: RED, "stroke-width": 2 });
@@ -57,7 +58,7 @@ function draw(state, stage) {
     stage.text("mean is", clamp(m, 120, right - 120), top - 46, `${whose} ± standard deviation`);
   }
   for (const [i, value] of values.entries()) {
-    const at = y(Y[i] ?? 0), moved = moving[i], same = range(i).filter((j) => near(values[j], value)).length;
+    const at = y(Y[i] ?? 0), moved = moving && moving[i], same = range(i).filter((j) => near(values[j], value)).length;
     if (Y.length) {
       stage.line(`join ${i}`, x(value), top, at, bottom, { opacity: 0.35 });
       const path = { stroke: RED, "stroke-width": 5, opacity: 0.5 };
@@ -81,7 +82,7 @@ function draw(state, stage) {
   stage.button("add a value", () => stage.set({ values: [...values, Math.min(more, 1000)] }), n > 7);
   stage.button("remove one", () => stage.set({ values: values.slice(0, -1) }), !n);
   stage.button("start again", stage.again);
-  return { ...result, sentence: sentence(result, held, state) };
+  return { ...result, sentence: sentence(result, moving, held, state) };
 }
 
 export default {

@@ -55,7 +55,7 @@ function draw(state, stage) {
     stage.text(`level ${v} is`, left - 8, y(v) + 4, String(v), { "text-anchor": "end" });
   }
   const edge = (sign) => result.smooth.map((v, t) => v + sign * result.typical[t]);
-  const under = edge(-1).map((v, t) => `${x(t + 1).toFixed(1)} ${y(v).toFixed(1)}`).reverse().join("L");
+  const under = path(edge(-1)).split("L").reverse().join("L");
   stage.shape("path", "band", { d: `M${path(edge(1))}L${under}Z`, fill: BLUE, opacity: 0.35 });
   const dots = result.batches.map((v, t) => `M${x(t + 1).toFixed(1)} ${y(v).toFixed(1)}h0`).join("");
   stage.shape("path", "dots", { d: dots, stroke: GREEN, "stroke-width": 6, "stroke-linecap": "round" });
