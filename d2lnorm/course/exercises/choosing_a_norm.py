@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2lnorm.batch_norm import BatchNorm
 from d2lnorm.course.exercises.common.feedback import NotYet, described, exercise, expect, number
 from d2lnorm.course.exercises.common.folds import expect_equal, expect_parameters, wrong_scales
 from d2lnorm.course.exercises.common.nets import filled
@@ -77,7 +78,8 @@ class _Branching(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.again, self.norm = nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.inner, self.again = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.norm = nn.Sequential(nn.BatchNorm1d(4), BatchNorm(4, 2))
         self.again.weight, self.last = self.inner.weight, nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
 
     def forward(self, X: Tensor) -> Tensor:
@@ -114,13 +116,14 @@ def check_fold_into_conv_after(fold: Callable[[nn.BatchNorm2d, nn.Conv2d], nn.Co
     """`fold(bn, conv)` must return one convolution that computes `conv(bn(X))`; with zero padding there is none."""
     g = torch.Generator().manual_seed(4)
     for i, o, eps, dtype, options in (
-        (3, 3, 0.5, torch.float64, {"kernel_size": 2, "stride": 2}),
+        (3, 3, 0.5, torch.float64, {"kernel_size": 2, "stride": (1, 2)}),
         (2, 4, 0.1, torch.float64, {"kernel_size": (3, 2), "bias": False, "dilation": (1, 2), "padding": "valid"}),
         (4, 2, 0.3, torch.float32, {"kernel_size": 3, "padding": 1, "padding_mode": "circular"}),
         (4, 2, 0.3, torch.float64, {"kernel_size": 3, "padding": "same", "padding_mode": "reflect"}),
         (4, 2, 0.3, torch.float64, {"kernel_size": 3, "padding": (0, 1), "padding_mode": "replicate"}),
     ):
-        conv = filled(nn.Conv2d(i, o, dtype=dtype, **options), g)
+        made: dict[str, Any] = {**options}
+        conv = filled(nn.Conv2d(i, o, dtype=dtype, **made), g)
         bn = filled(nn.BatchNorm2d(i, eps=eps, dtype=dtype).eval(), g)
         with kept(bn=bn, conv=conv):
             try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ def check_agrees(agrees: Callable) -> str:
         ("1.717", 1.7290): (False, ""),
         ("0.814", 0.8146): (False, ""),
         ("0.814", 0.8134): (False, ""),
+        ("0.814", 0.814509): (False, ""),
+        ("0.000", 0.0004): (True, ""),
         ("0.8", 0.814): (True, "how close is close enough depends on how many digits are printed"),
         ("0.8000", 0.8004): (False, "zeros at the end are printed digits, too: 0.8000 has four decimals"),
         ("12", 12.3): (True, "without a point, the last digit counts ones"),
@@ -33,9 +36,10 @@ def check_agrees(agrees: Callable) -> str:
         ("4.50e-05", 4.54e-05): (False, "in 4.50e-05 the last digit stands for 0.0000001"),
         ("1.2e+03", 1240.0): (True, large),
         ("1.2e+03", 1260.0): (False, large),
-        ("-1.4", -1.4084): (True, "a sign changes nothing"),
-        ("-1.4", -1.3584): (True, "a sign changes nothing"),
-        ("-1.419", -1.4084): (False, "a sign changes nothing"),
+        ("-1.4", -1.4084): (True, ""),
+        ("-1.4", -1.3584): (True, ""),
+        ("-1.419", -1.4084): (False, ""),
+        ("-1.4", -1.7): (False, ""),
         ("-1.4", 1.4): (False, "the signs differ"),
         # Ties that floats hold exactly, beside even and odd digits; also a float's subtraction must find them
         ("12", 12.5): (True, tie),
@@ -70,9 +74,9 @@ def _away(printed: str, computed: float) -> str:
 PLAIN = "a plain attribute"
 LOST = {
     "moving_mean": f"{PLAIN}; its values equal those of moving_var, which is another tensor",
-    "scratch": "a buffer with persistent=False",
+    "scratch": "a buffer with persistent=False, of type bool",
     "Count": f"{PLAIN}: the int64 tensor 0, without dimensions",
-    "_table": f"{PLAIN}: it has two dimensions and requires a gradient",
+    "_table": f"{PLAIN}: its name begins with _, it has two dimensions and requires a gradient",
     "gamma": f"{PLAIN} that was set on an nn.BatchNorm1d; the state_dict has '1.gamma', but not this one",
     "extra": f"{PLAIN} of the net itself: a tensor without elements",
 }
@@ -80,7 +84,7 @@ OTHERS = dict.fromkeys(("gamma", "moving_var", "weight", "bias"), "the state_dic
     "momentum": "a number, no tensor",
     "history": "an array of NumPy, no tensor",
     "_flat_weights": "a list, no tensor",
-    "num_batches_tracked": "a buffer that is None, no tensor",
+    "caches": "a dict, no tensor",
     "grad": "a gradient is no attribute of a module",
 }
 
@@ -92,8 +96,9 @@ class _Forgetful(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(2))
         self.register_buffer("moving_var", torch.ones(2))
-        self.register_buffer("scratch", torch.ones(2), persistent=False)
+        self.register_buffer("scratch", torch.ones(2).bool(), persistent=False)
         self.moving_mean, self.momentum, self.history = torch.ones(2), 0.9, np.zeros(2)  # moving_var has these values
+        self.caches = {"X": torch.ones(2)}
         self.Count, self._table = torch.tensor(0), torch.zeros(2, 3, requires_grad=True)
 
 
@@ -113,26 +118,57 @@ def check_unsaved(unsaved: Callable) -> str:
     names = [f"{path}.{name}" for path in ("1", "2.1.a", "10") for name in lost] + ["2.2.gamma", "extra"]
     _expect_names(unsaved, net, names, "a net of layers")
     without = nn.BatchNorm1d(2, track_running_stats=False)  # its running_mean is a buffer that is None
-    _expect_names(unsaved, nn.Sequential(nn.BatchNorm1d(2), without, nn.LSTM(2, 2)), [], "a net that loses nothing")
+    _expect_names(
+        unsaved,
+        nn.Sequential(nn.BatchNorm1d(2), without, nn.LSTM(2, 2), nn.Linear(2, 2, bias=False)),
+        [],
+        "a net that loses nothing",
+    )
     return "plain attributes and buffers that are not saved, in layers of layers, and nothing else."
 
 
 def _expect_names(unsaved: Callable, net: nn.Module, expected: list[str], where: str) -> None:
     """Expect these names, in order, and the net as it was; say what is missing or too many, and what it is."""
-    with kept(net=net, generator=True):
+    plain = [(path, m, dict(vars(m))) for path, m in net.named_modules()]
+    tensors = {_quoted(path, key): t for path, _, own in plain for key, t in own.items() if isinstance(t, torch.Tensor)}
+    saved = set(net.state_dict())
+    with kept(net=net, generator=True, **tensors):
         got = unsaved(net)
+        for path, module, own in plain:
+            for key in (key for key, t in own.items() if isinstance(t, torch.Tensor)):
+                now = "is a buffer or parameter" if hasattr(module, key) else "is gone"
+                expect(key in vars(module), f"{_quoted(path, key)} was {PLAIN} before the call; after it, it {now}.")
+                same = vars(module)[key] is own[key]
+                expect(
+                    same, f"{_quoted(path, key)} is another tensor than before the call: the net must stay as it is."
+                )
+    new = sorted(saved ^ set(net.state_dict()))
+    expect(
+        not new, f"the call changed what is saved: the state_dict {'has' if set(new) - saved else 'lacks'} {_few(new)}."
+    )
     expect(isinstance(got, list), f"for {where} the answer must be a list, but is {described(got)}.")
     texts = all(isinstance(name, str) for name in got)
     expect(texts, f"for {where} names are asked for, as texts, but the list holds {described(got[0]) if got else ''}.")
     for name in sorted(set(expected) - set(got), key=lambda name: ([*LOST].index(name.split(".")[-1]), name)):
         raise NotYet(f"for {where} the list {_lack(name, expected, got)}. It is {_few(got)}.")
     for name in sorted(set(got) - set(expected)):
-        why = OTHERS.get(name.split(".")[-1], "no attribute of this name is a tensor")
+        path, _, last = name.rpartition(".")
+        why = OTHERS.get(last, "no attribute of this name is a tensor")
+        owner: Any = dict(net.named_modules()).get(path)
+        why = (
+            f"a {'buffer' if last in owner._buffers else 'parameter'} that is None, no tensor"
+            if getattr(owner, last or " ", why) is None
+            else why
+        )
         raise NotYet(f"for {where} the list should not have {name!r} ({why}). It is {_few(got)}.")
     expect(len(got) == len(expected), f"for {where} a name stands there twice: {_few(sorted(got))}.")
     expect(
         got == sorted(expected), f"for {where} the names must be in the order of Python's sorted(), not {_few(got)}."
     )
+
+
+def _quoted(path: str, name: str) -> str:
+    return f"`{name}` of {f'module {path!r}' if path else 'the net itself'}"
 
 
 def _lack(name: str, expected: list[str], got: list[str]) -> str:

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, randn
-from d2lnorm.course.exercises.common.functions import expect_defaults, expect_digits, expect_gradients, value_of
+from d2lnorm.course.exercises.common.functions import (
+    expect_defaults,
+    expect_digits,
+    expect_gradients,
+    expect_narrow,
+    value_of,
+)
+from d2lnorm.course.exercises.common.swaps import BATCH_NORMS, expect_in_place, some_net
 from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]
@@ -21,7 +28,6 @@ NO_SCALE = "weight and bias were left out"
 NO_EPS = "the eps that was passed was not used"
 EPS = 0.5
 VERY = "the new layer must keep the very parameters `weight` and `bias`, not copies or new ones."
-BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def _normalized(X: Tensor, axes: tuple[int, ...], unbiased=False, outside=False, eps: float = EPS) -> Tensor:
@@ -32,7 +38,7 @@ def _normalized(X: Tensor, axes: tuple[int, ...], unbiased=False, outside=False,
 @exercise
 def check_my_layer_norm(my_layer_norm: Callable) -> str:
     """Check `my_layer_norm(X, normalized_shape, weight, bias, eps)`: values, gradients, one to three axes, means."""
-    for shape, k in (((3, 4), 1), ((2, 3, 4), 1), ((2, 3, 4), 2), ((2, 2, 3, 2), 3), ((5,), 1), ((3, 4), 2)):
+    for shape, k in (((3, 4), 1), ((2, 3, 4), 1), ((2, 3, 4), 2), ((2, 2, 3, 2), 3), ((3, 4), 2), ((5,), 1)):
         X, last, sizes = randn(*shape), tuple(range(-k, 0)), shape[-k:]
         weight, bias = 1 + 0.5 * randn(2, *sizes, seed=1)
         mistakes = {
@@ -58,6 +64,7 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
         expect_digits(got, expected, what)
         mine, torchs = (lambda X, w, b, f=f, s=sizes: f(X, s, w, b, EPS) for f in (my_layer_norm, F.layer_norm))
         expect_gradients(mine, torchs, X, weight, bias)
+    expect_narrow(mine, torchs, X, weight, bias)
     ones, zeros = torch.ones(64), torch.zeros(64)
     expect_defaults(lambda X: my_layer_norm(X, (64,), ones, zeros), lambda X: F.layer_norm(X, (64,)), 4, 64)
     return "value and gradients agree with F.layer_norm for one to three axes, also beside a mean of 10,000."
@@ -66,7 +73,7 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
 @exercise
 def check_my_group_norm(my_group_norm: Callable) -> str:
     """Check `my_group_norm(X, num_groups, weight, bias, eps)`; every combination of the usual faults is known."""
-    for shape, G in (((2, 6, 2, 2), 2), ((3, 6), 3), ((2, 6, 2), 2), ((2, 6, 6), 3), ((2, 4, 3, 4), 1)):
+    for shape, G in (((2, 6, 2, 2), 2), ((6, 6), 3), ((1, 6, 2), 2), ((2, 6, 6), 3), ((2, 4, 3, 4), 1)):
         (N, C, *positions), d = shape, len(shape)
         X, (weight, bias) = randn(*shape, seed=2), 1 + 0.5 * randn(2, C, seed=3)
         w, b = (t.view(C, *(1 for _ in positions)) for t in (weight, bias))
@@ -95,6 +102,9 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
         expect_digits(got, expected, what)
         mine, torchs = (lambda X, w, b, f=f, G=G: f(X, G, w, b, EPS) for f in (my_group_norm, F.group_norm))
         expect_gradients(mine, torchs, X, weight, bias)
+    expect_narrow(mine, torchs, X, weight, bias)
+    got = my_group_norm(X[:, :, 0, 0], 4, weight, bias, EPS)
+    expect_close(got, bias.expand(2, 4), "the output for X of shape (2, 4) and num_groups=4")
     ones, zeros = torch.ones(4), torch.zeros(4)
     expect_defaults(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
     return "groups of neighbours, biased variance, eps inside the root, for two to four axes, with gradients."
@@ -117,7 +127,7 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     Y, expected = value_of(my_rms_norm, X, "rms_norm", weight=weight, eps=EPS), F.rms_norm(X, (8,), weight, EPS)
     expect_close(Y, expected, f"the output in float64 with eps={EPS}", mistakes)
     expect_digits(Y, expected, f"the output in float64 with eps={EPS}")
-    for more, eps in ((X.view(3, 2, 4), 0.1), (1e-9 * X[0, :4], 0.0)):
+    for more, eps in ((X.view(3, 4, 2).mT, 0.1), (1e-9 * X[0, :4], 0.0)):
         got, what = my_rms_norm(more, weight[:4], eps), f"the output for {tuple(more.shape)} and eps={eps}"
         expect_close(got, F.rms_norm(more, (4,), weight[:4], eps), what, rtol=1e-12, atol=1e-15)
     expect_gradients(lambda X, w: my_rms_norm(X, w, EPS), lambda X, w: F.rms_norm(X, (8,), w, EPS), X, weight)
@@ -137,24 +147,11 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
         epsilons |= {f"the machine epsilon of {t}": torch.finfo(t).eps for t in (torch.float16, torch.float32)}
         words = "eps=None means the epsilon of the type computed in, but {} was taken"
         wrong = {words.format(name): F.rms_norm(wide, (64,), eps=e) for name, e in epsilons.items()}
-        got = my_rms_norm(small, ones.to(wide.dtype)).to(wide.dtype)
+        got = my_rms_norm(small, ones.to(dtype)).to(wide.dtype)
         expect_close(got, F.rms_norm(wide, (64,)), f"the output with eps=None in {dtype}", wrong, rtol=2e-3, atol=1e-6)
+    mine, torchs = (lambda X, w, f=f: f(X, w) for f in (my_rms_norm, lambda X, w: F.rms_norm(X, (8,), w)))
+    expect_narrow(mine, torchs, 1 + randn(3, 8, seed=4), weight)
     return "computed in float32 for 16-bit inputs, in the input's type otherwise, with the right epsilon."
-
-
-def _some_net() -> nn.Sequential:
-    """A net with batch norm at several depths, of two kinds, and one layer in three places."""
-    shared, conv, pool = nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1), nn.AdaptiveAvgPool2d(1)
-    conv.register_module("later", None)  # a child may be None
-    body = nn.Sequential(nn.Sequential(conv, nn.BatchNorm2d(6)), nn.InstanceNorm2d(6, affine=True), pool, nn.Flatten())
-    branch = nn.Module()  # no Sequential, and one of its layers is frozen
-    branch.left, branch.right = nn.BatchNorm1d(6).eval().requires_grad_(False), nn.ModuleList([shared])
-    net = nn.Sequential(shared, nn.ReLU(), shared, body, nn.BatchNorm1d(6, affine=False), nn.LayerNorm(6), branch)
-    for seed, p in enumerate(net.parameters()):
-        p.data = 1 + 0.5 * randn(*p.shape, seed=seed).to(p.dtype)
-        p.grad = torch.ones_like(p) if p.requires_grad else None
-    pool.register_forward_hook(lambda *_: None)  # the student's own
-    return net
 
 
 @exercise
@@ -172,20 +169,20 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         expect(gn.affine == (weight is not None), "a layer with affine=False has no weight and bias; keep it so.")
         expect(not gn.training, "the net was in evaluation mode, the new layer is not: keep the mode.")
         expect(gn.weight is weight and gn.bias is bias, VERY)
-    net = _some_net()
+    net = some_net()
     parameters = {f"`{name}` of the net": p for name, p in net.named_parameters()}
     others = {m: name for name, m in net.named_modules() if not isinstance(m, BATCH_NORMS)}
+    norms: dict = {k: m for k, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)}
     modes = {name: m.training for name, m in net.named_modules()}
-    names = {name for name in net.state_dict() if name.endswith(("weight", "bias"))}
+    kept_there = {name.rpartition(".") for name in net.state_dict()}
+    names = {"".join(n) for n in kept_there if n[0] not in norms or n[2] in ("weight", "bias")}
     alone = {f"layer `{name}` of the net": m for m, name in others.items() if not [*m.children()]}
     with kept(generator=True, **parameters, **alone):
         got = replace_batch_norm(net, 2)
     expect(got is net, f"change the net in place and return it; what came is another object: {described(got)}.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
     expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
-    shared = {net.get_submodule(place) for place in ("0", "2", "6.right.0")}
-    expect(len(shared) == 1, "a layer used in several places became several layers: replace it once.")
-    there = {m: name for name, m in net.named_modules() if not isinstance(m, nn.GroupNorm)}
+    there = {m: name for name, m in net.named_modules() if m in others or not isinstance(m, nn.GroupNorm)}
     for more, less, fault in ((others, there, "is no longer in the net"), (there, others, "is new in the net")):
         odd = next((f"layer `{name}`, of class {type(m).__name__}," for m, name in more.items() if m not in less), "")
         expect(not odd, f"the {odd} {fault}; change batch norm only.")
@@ -193,7 +190,10 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
     now = set(net.state_dict())
     lost, new = (", ".join(sorted(some)) or "none" for some in (names - now, now - names))
     expect(now == names, f"weight and bias keep their names in the state_dict. Lost: {lost}. New: {new}.")
-    expect([*map(id, parameters.values())] == [*map(id, net.parameters())], VERY)
+    expect_in_place(net, norms, 2)
+    before, after = ([*map(id, found)] for found in (parameters.values(), net.parameters()))
+    expect(set(before) == set(after), VERY)
+    expect(before == after, "the parameters come in another order: put each new layer where the old one stood.")
     changed = [name for name, m in net.named_modules() if m.training != modes[name]]
     expect(not changed, f"the mode was changed at {', '.join(map(repr, changed))}: each layer keeps its own.")
     return "every batch norm layer swapped, at any depth, and all that can be kept was kept."

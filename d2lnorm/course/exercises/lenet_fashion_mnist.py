@@ -3,15 +3,17 @@
 import copy
 import random
 from collections.abc import Callable
-from statistics import fmean
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from d2lnorm.course.exercises.common.epochs import NORMS, epoch, seen_in, slipped, strange
+from d2lnorm.batch_norm import BatchNorm
+from d2lnorm.course.exercises.common.epochs import NORMS, epoch, give_gradients, seen_in, slipped, strange
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, number
+from d2lnorm.course.exercises.common.judged import misjudged, predictions, share
 from d2lnorm.course.exercises.common.layers import expect_lenet, start_of
-from d2lnorm.course.exercises.common.nets import net_with_dropout
+from d2lnorm.course.exercises.common.nets import filled, net_with_dropout
 from d2lnorm.course.exercises.common.traces import kept
 from d2lnorm.lenet import lenet
 
@@ -51,8 +53,9 @@ def check_epochs_to_reach(answer: Callable) -> str:
 @exercise
 def check_fair_pair(answer: Callable) -> str:
     """Check `answer(seed)`: a LeNet with BN and one without, which start from the same seeded weights."""
+    seen: set[int] = set()
     pairs, images = [], torch.randn(4, 1, 28, 28)
-    for seed, noise in ((0, 123), (10, 123), (0, 456)):
+    for seed, noise in ((0, 123), (8000, 123), (0, 456)):
         torch.manual_seed(noise)  # what the generator did before must not matter
         pair = answer(seed)
         nets = isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(net, nn.Module) for net in pair)
@@ -60,21 +63,32 @@ def check_fair_pair(answer: Callable) -> str:
         expect(nets, f"return two nets, the one with BN first, not {what}.")
         pairs.append(pair)
         counts = [sum(isinstance(m, NORMS) for m in net.modules()) for net in pair]
-        expect(counts == [4, 0], f"expected nets with 4 and 0 BN layers, but yours have {counts[0]} and {counts[1]}.")
+        expect(
+            counts == [4, 0],
+            f"expected nets with 4 and 0 nn.BatchNorm layers, but yours have {counts[0]} and {counts[1]}.",
+        )
         for net, norm, which in zip(pair, ("torch", None), ("with BN", "without BN"), strict=True):
             expect_lenet(net, lenet(norm), which, images)
         for bias, (name, why) in enumerate(START):
             starts = zip(start_of(pair[0])[bias::2], start_of(pair[1])[bias::2], strict=True)
-            differ = sum(not torch.equal(a, b) for a, b in starts)
-            expect(differ == 0, f"the {name} of {differ} of the 5 layers differ between the two nets. {why}")
+            differ = [not torch.equal(a, b) for a, b in starts]
+            layers = [m for m in pair[1].modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+            which = f" (of {', '.join(str(m) for m, d in zip(layers, differ, strict=True) if d)})" * (not all(differ))
+            told = f"the {name} of {sum(differ)} of the 5 layers{which} differ between the two nets."
+            expect(not any(differ), f"{told} {why}" if all(differ) else told)
         own = not {p.data_ptr() for p in pair[0].parameters()} & {p.data_ptr() for p in pair[1].parameters()}
         expect(own, "the two nets share parameters: training one would train the other.")
+        drawn = all(not (w == w[0]).all() for w in start_of(pair[0])[::2])
+        expect(drawn, "all units of a layer start alike: draw the weights.")
+        for net, which in zip(pair, ("with BN", "without BN"), strict=True):
+            for name, t in (*net.named_parameters(), *net.named_buffers()):
+                new = t.data_ptr() not in seen
+                expect(new, f"two calls return the same {name} in the net {which}: training one pair would train both.")
+        seen |= {t.data_ptr() for net in pair for t in (*net.parameters(), *net.buffers())}
     first, other, again = (start_of(with_bn) for with_bn, _ in pairs)
     expect(all(map(torch.equal, first, again)), "the same seed must give the same weights, but two times 0 did not.")
     seeded = not any(map(torch.equal, first[::2], other[::2]))
-    expect(seeded, "seeds 0 and 10 give the same weights in a layer: all weights must be drawn from the seed.")
-    own = first[0].data_ptr() != again[0].data_ptr()
-    expect(own, "two calls with the same seed return the same nets: training one pair would train the other.")
+    expect(seeded, "seeds 0 and 8000 give the same weights in a layer: all weights must be drawn from the seed.")
     return "same weights with and without BN, others for another seed, and none shared."
 
 
@@ -84,20 +98,23 @@ def check_train_epoch(answer: Callable) -> str:
     for seed, sizes, make, image, dtype in (
         (1, (4, 4, 2), lambda weights: torch.optim.SGD(weights, lr=0.2, momentum=0.5), False, torch.float32),
         (2, (5, 3), lambda weights: torch.optim.Adam(weights, lr=0.05), True, torch.float64),
+        (3, (3, 3, 1), lambda weights: torch.optim.SGD(weights, lr=0.2, momentum=0.5), False, torch.float64),
     ):
         generator = torch.Generator().manual_seed(seed)
         X = torch.randn(sum(sizes), *((1, 3, 3) if image else (4,)), generator=generator, dtype=dtype)
         y = torch.randint(7, (sum(sizes),), generator=generator)
         batches = list(zip(X.split(sizes), y.split(sizes), strict=True))
-        net = net_with_dropout(generator, image, 0.5).to(dtype)
+        net: Any = net_with_dropout(generator, image, 0.5).to(dtype)
+        if 1 in sizes:  # for BN in training that would be too few
+            net[1] = nn.LayerNorm(16, dtype=dtype)
         frozen, weight = next(net.named_parameters())
         weight.requires_grad_(False)
         optimizer = make(net.parameters())
         epoch(net, optimizer, batches, seed)  # so that the optimizer and the running statistics have a history
-        optimizer.zero_grad()
         net.train(not image)
         old, truth = copy.deepcopy(net.state_dict()), copy.deepcopy((net, optimizer))
         slips = slipped(net, optimizer, batches, seed)
+        give_gradients(net)
         torch.manual_seed(seed)  # for dropout
         with kept(batches=batches), seen_in(net, optimizer) as (off, steps):
             got = answer(net, batches, optimizer)
@@ -117,7 +134,8 @@ def check_train_epoch(answer: Callable) -> str:
         )
         for name, right in truth[0].state_dict().items():
             wrong = {slip: states[name] for slip, states in slips.items()} | ({odd: state[name]} if odd else {})
-            expect_close(state[name], right, f"after the epoch, {name}{' (frozen)' * (name == frozen)}", wrong)
+            after = f"after the epoch{', whose last batch holds one example' * (1 in sizes)}"
+            expect_close(state[name], right, f"{after}, {name}{' (frozen)' * (name == frozen)}", wrong)
         expected = sum(loss.item() * n for loss, n in zip(of_batches, sizes, strict=True)) / sum(sizes)
         expect(not getattr(got, "requires_grad", False), "the loss you return still holds the graph: use .item().")
         losses = {
@@ -132,16 +150,20 @@ def check_train_epoch(answer: Callable) -> str:
 @exercise
 def check_accuracy_with_batch_statistics(answer: Callable) -> str:
     """Check `answer(net, batches)`: accuracy with BN on the batches' own statistics, and nothing left behind."""
-    for seed, sizes, image, dtype in ((8, (40, 32, 24), True, torch.float32), (9, (40, 24), False, torch.float64)):
+    for seed, sizes, image, dtype in ((33, (40, 32, 24), True, torch.float32), (34, (40, 24), False, torch.float64)):
         generator = torch.Generator().manual_seed(seed)
         X = torch.randn(sum(sizes), *((1, 3, 3) if image else (4,)), generator=generator, dtype=dtype)
         images = [4 * k + 2 * part for k, part in enumerate(X.split(sizes), 1)]  # each with statistics of its own
-        net = net_with_dropout(generator, image, 0.9).to(dtype).eval()
+        net: Any = net_with_dropout(generator, image, 0.9)
+        (net.head if image else net).append(filled(BatchNorm(7, 2, eps=10.0, momentum=0.6), generator))
+        if image:
+            net.part.insert(0, nn.InstanceNorm2d(1, track_running_stats=True))
+        net.to(dtype).eval()
         for p in net.parameters():
             p.grad = torch.ones_like(p)  # from an earlier step of the student's training
         next(net.parameters()).requires_grad_(False)  # a frozen weight
         next(m for m in net.modules() if isinstance(m, nn.Dropout)).train()  # not every layer is in its net's mode
-        right = _predictions(net, images)
+        right = predictions(net, images)
         labels = [own.clone() for own in right]
         for label in labels:
             label[:5] = (label[:5] + 1) % 7  # five wrong ones in each batch: the mean over batches is another number
@@ -155,33 +177,5 @@ def check_accuracy_with_batch_statistics(answer: Callable) -> str:
             f"dropout was active: four calls returned {min(got):.4f} to {max(got):.4f}. Here a dropout layer comes in "
             f"training mode{functional}. Switch off all but BN.",
         )
-        mistakes = {
-            "the running statistics were used": _share(_predictions(net, images, ()), labels),
-            "it is the mean over batches; the last batch may be smaller": fmean(
-                _share([p], [y]) for p, y in zip(right, labels, strict=True)
-            ),
-            "it is as if all batches were one: normalize each batch by its own statistics": _share(
-                _predictions(net, [torch.cat(images)]), labels
-            ),
-            "it is as if eps were 1e-5: use each layer's own eps": _share(_predictions(net, images, eps=1e-5), labels),
-            "that is the accuracy on the first batch alone": _share(right[:1], labels[:1]),
-        }
-        for d, other in ((1, 2), (2, 1)) if image else ():  # the net for images has both kinds
-            slip = f"only BatchNorm{d}d used the batch's statistics; this net has BatchNorm{other}d, too"
-            mistakes[slip] = _share(_predictions(net, images, (getattr(nn, f"BatchNorm{d}d"),)), labels)
-        expect_close(got[0], _share(right, labels), "the accuracy", mistakes, atol=1e-6)
+        expect_close(got[0], share(right, labels), "the accuracy", misjudged(net, images, labels), atol=1e-6)
     return "the batches' own statistics, dropout off, and the net as it was."
-
-
-def _predictions(net: nn.Module, images: list[Tensor], own: tuple = NORMS, eps: float | None = None) -> list[Tensor]:
-    """Predict with a copy, in which these layers use each batch's own statistics."""
-    net = copy.deepcopy(net).eval()
-    for layer in (m for m in net.modules() if isinstance(m, own)):
-        layer.train()
-        layer.eps = eps or layer.eps
-    with torch.no_grad():
-        return [net(X).argmax(1) for X in images]
-
-
-def _share(predictions: list[Tensor], labels: list[Tensor]) -> float:
-    return (torch.cat(predictions) == torch.cat(labels)).double().mean().item()

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d2lnorm.course.exercises.common.features_last import expect_features_last, expect_precise_far_off
+from d2lnorm.course.exercises.common.features_last import expect_features_last, expect_precise_far_off, expect_refusal
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, number, raises, randn
+from d2lnorm.course.exercises.common.groups import expect_sorted
 from d2lnorm.course.exercises.common.layers import expect_meant
-from d2lnorm.course.exercises.common.nets import nets_with_norms
+from d2lnorm.course.exercises.common.nets import SubclassOfBatchNorm2d, nets_with_norms
 from d2lnorm.course.exercises.common.traces import kept
 from d2lnorm.course.exercises.common.twins import expect_state
 
@@ -29,8 +30,9 @@ _NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, int]]) -> str:
     """Check `count_batch_norm(net)`: numbers trained and numbers kept as buffers in all batch-norm layers."""
     plain = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.GroupNorm(1, 5), nn.Linear(4, 4))
-    blocks = nn.ModuleList([nn.Sequential(nn.BatchNorm1d(3)), nn.BatchNorm3d(2)])
+    blocks = nn.ModuleList([nn.Sequential(nn.BatchNorm1d(3)), nn.BatchNorm3d(2), nn.BatchNorm3d(2)])
     deep = nn.Sequential(nn.ModuleDict({"blocks": blocks}), plain)
+    block = type("ConvBatchNorm", (nn.Sequential,), {})(nn.Conv2d(2, 4, 3), SubclassOfBatchNorm2d(4))
     bare = nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(4, track_running_stats=False))
     kin = nn.Sequential(nn.InstanceNorm2d(3, affine=True, track_running_stats=True), nn.BatchNorm2d(7), nn.LayerNorm(2))
     shiftless, twice = nn.BatchNorm1d(3), nn.BatchNorm1d(6)
@@ -38,7 +40,9 @@ def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, in
     frozen = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm2d(2)).requires_grad_(False)
     for what, net, *right in (
         ("BatchNorm2d(5) beside a GroupNorm and layers of other kinds", plain, 10, 11),
-        ("BatchNorm1d(3), 3d(2) and 2d(5) in nested blocks", deep, 20, 23),
+        ("BatchNorm1d(3), two 3d(2) and 2d(5) in nested blocks", deep, 24, 28),
+        ("a subclass of BatchNorm2d, with 4 channels, in a block of a class named ConvBatchNorm", block, 8, 9),
+        ("BatchNorm1d(3) in evaluation", nn.Sequential(nn.BatchNorm1d(3)).eval(), 6, 7),
         ("a net that is itself a batch norm, BatchNorm3d(2)", nn.BatchNorm3d(2), 4, 5),
         ("a layer that lacks parameters (affine=False) and one that lacks buffers", bare, 8, 7),
         ("a layer with a scale and no shift", shiftless, 3, 7),
@@ -66,7 +70,8 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
     """Check `batch_norm_for(shape)`: the batch-norm layer that takes an input of this shape."""
     one, two, three = _NORMS
     torch.rand(1)  # not where a seed of the answer's would begin, so that kept sees it
-    for shape, kind in {(6, 3): one, (2, 7, 5): one, (8, 1, 9): one, (3, 6, 5, 2): two, (3, 2, 4, 6, 7): three}.items():
+    shapes = {(6, 3): one, (2, 7, 5): one, (8, 1, 9): one, (3, 6, 5, 2): two, (8, 3, 1, 1): two}
+    for shape, kind in (shapes | {(3, 2, 4, 6, 7): three}).items():
         wanted, size, usual = f"for shape {shape} nn.{kind.__name__} is right", torch.Size(shape), kind(shape[1])
         with kept(generator=True):
             expect(not raises(ValueError, batch_norm_for, size), f"{wanted}, but you raised a ValueError.")
@@ -84,7 +89,8 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
         expect(not frozen, f"a new layer's parameters can be trained, but requires_grad of {frozen} is False.")
         expect(layer is not again, "return a new layer in each call.")
     for shape in ((9,), (3, 2, 4, 5, 7, 8), (3, 2, 4, 5, 6, 8, 9), ()):
-        asked = f"no layer takes {len(shape)} axes, here the shape {shape}: raise a ValueError that says so"
+        number_of = f"{len(shape)} ax{'i' if len(shape) == 1 else 'e'}s"
+        asked = f"no layer takes an input of shape {shape}, with {number_of}: raise a ValueError that says so"
         try:
             layer = batch_norm_for(shape)
         except Exception as error:
@@ -100,10 +106,18 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
 @exercise
 def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
     """Check `SequenceBatchNorm(num_features)`: batch norm of (N, T, C), the features on the last axis."""
-    for shape in ((2, 4, 4), (3, 5, 2), (1, 6, 3), (4, 1, 3), (5, 3, 1)):  # first T = C: a wrong axis raises no error
+    for shape in (
+        (2, 4, 4),
+        (3, 5, 2),
+        (1, 6, 3),
+        (4, 1, 3),
+        (5, 3, 1),
+        (5, 1, 1),
+    ):  # first T = C: a wrong axis raises no error
         expect_features_last(make, *shape)
     for shape in ((2, 4, 3), (3, 5, 5)):
         expect_precise_far_off(make, *shape)
+    expect_refusal(make, 3)
     return "features normalized over batch and steps, also where T = C; gradients, saved statistics and evaluation."
 
 
@@ -128,7 +142,7 @@ def check_parameter_groups(parameter_groups: Callable[[nn.Module, float], list[d
             got = [number(g["weight_decay"], "a weight_decay") for g in groups]
             given = f"weight_decay is the given {decay} in the first group and 0 in the second"
             expect(got == [decay, 0], f"{given}; yours are {got[0]:g} and {got[1]:g}.")
-            _expect_sorted([[id(p) for p in g["params"]] for g in groups], net, what)
+            expect_sorted([[id(p) for p in g["params"]] for g in groups], net, what)
     return "decay for all parameters but biases and norms, in any net; every parameter once."
 
 
@@ -145,7 +159,10 @@ def check_fixed_net(make: Callable[[], nn.Module]) -> str:
         logits = net(X)
     fits = isinstance(logits, Tensor) and logits.shape == (6, 10)
     expect(fits, f"expected logits of shape (6, 10), got {described(logits)}.")
-    expect(max(calls.values(), default=1) == 1, "a batch norm is used twice: it mixes the statistics of two layers.")
+    expect(
+        max(calls.values(), default=1) == 1,
+        "a batch norm is applied twice in one call of the net: each must normalize once.",
+    )
     attributes = [v for m in net.modules() for k, v in vars(m).items() if not k.startswith("_")]
     stored = [[*(v.values() if isinstance(v, dict) else v)] for v in attributes if isinstance(v, list | tuple | dict)]
     hidden = {x for v in stored for x in v if isinstance(x, nn.Module)} - set(net.modules())
@@ -179,20 +196,3 @@ def check_fixed_net(make: Callable[[], nn.Module]) -> str:
         expect(alone, "after net.eval() an image's logits change with the other images of the batch; they must not.")
     expect_meant(net, (first, second, linear), tuple(calls), out)
     return "three batch norms, each for one layer, saved, trained, quiet in evaluation, and no redundant bias."
-
-
-def _expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
-    """Expect each parameter of the net, here its id, in the right one of the two groups."""
-    decayed, exempt = groups
-    ids, given = decayed + exempt, {id(p) for p in net.parameters()}
-    expect(len(ids) == len(set(ids)), f"for {what}: a parameter is in the groups twice; the optimizer refuses that.")
-    expect(given >= set(ids), f"for {what}: the groups hold things, or copies, that are not the net's own parameters.")
-    for name, p in net.named_parameters():
-        path, _, last = name.rpartition(".")
-        owner = net.get_submodule(path)
-        itself = path == "" and [*net.children()] != []
-        of = f"for {what}: {name}, of {'the net itself' if itself else described(owner)},"
-        lost = "so it would never be trained" if p.requires_grad else "for it is frozen; but it may be thawed later"
-        expect(id(p) in ids, f"{of} is in no group, {lost}.")
-        norm = isinstance(owner, (*_NORMS, nn.LayerNorm)) or "bias" in last
-        expect(id(p) in (exempt if norm else decayed), f"{of} {'must not' if norm else 'must'} decay.")

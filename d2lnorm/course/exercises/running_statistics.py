@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common.feedback import NotYet, exercise, expect, expect_close, raises
-from d2lnorm.course.exercises.common.nets import NetWithStatistics
+from d2lnorm.course.exercises.common.frozen import expect_frozen
+from d2lnorm.course.exercises.common.nets import NetWithStatistics, SubclassOfBatchNorm2d
 from d2lnorm.course.exercises.common.traces import kept, untouched
 from d2lnorm.course.exercises.common.twins import (
     BOOKS,
@@ -22,7 +22,6 @@ from d2lnorm.course.exercises.common.twins import (
     expect_state,
     expect_twin,
     learning,
-    tolerance,
 )
 
 __all__ = ["check_batch_norm_1d", "check_freeze_batch_norm", "check_load", "check_momentum_for"]
@@ -50,8 +49,12 @@ def check_momentum_for(momentum_for: Callable) -> str:
 @exercise
 def check_load(load: Callable) -> str:
     """Check `load(net, file)`: everything is loaded, nothing is missed in silence, the net is ready to predict."""
-    for make in (NetWithStatistics, lambda: NetWithStatistics(torch.float64).bn):
-        expected: Any = make().state_dict()
+    for make, saved in (
+        (NetWithStatistics, torch.float32),
+        (lambda: NetWithStatistics(torch.float64).bn, torch.float64),
+        (lambda: NetWithStatistics(torch.float64), torch.float32),
+    ):
+        expected: Any = make().to(saved).state_dict()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "net.params")
             torch.save(expected, path)
@@ -69,7 +72,7 @@ def check_load(load: Callable) -> str:
 
 
 def _check_loaded(load: Callable, net: nn.Module, file: Any, expected: dict[str, Tensor]) -> None:
-    before = learning(net)
+    before, types = learning(net), {name: t.dtype for name, t in net.state_dict().items()}
     with untouched():
         expect(load(net, file) is net, "load must fill the given net and return it.")
     state = net.state_dict()
@@ -79,7 +82,8 @@ def _check_loaded(load: Callable, net: nn.Module, file: Any, expected: dict[str,
     rest = "nor is any other buffer: named_parameters() lists none, state_dict() does" if lost == buffers else rest
     for name, t in state.items():
         expect(name not in lost, f"after loading, {name} is not what the file holds, {rest}.")
-        expect_close(t, expected[name], f"after loading, {name}", rtol=0, atol=0)
+        what = "" if expected[name].dtype == types[name] else f" a {expected[name].dtype} file into a {types[name]} net"
+        expect_close(t, expected[name].to(types[name]), f"after loading{what}, {name}", rtol=0, atol=0)
     modes = "after loading, layers are in training mode; the mode is not in the file, so all of the net needs eval()."
     expect(not any(m.training for m in net.modules()), modes)
     expect_learning(net, before)
@@ -100,60 +104,35 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
         expect(list(state) == list(frozen), f"the keys of net.state_dict() must stay; new: {added}; gone: {gone}.")
         changed = ", ".join(k for k, t in state.items() if not torch.equal(t, frozen[k]))
         expect(not changed, f"freeze_batch_norm itself changed {changed}; freezing must leave all numbers as they are.")
-        _check_frozen(net, frozen, others, "right after freeze_batch_norm(net), before any net.train()")
+        expect_frozen(net, frozen, others, "right after freeze_batch_norm(net), before any net.train()")
         for when, asked in {"net.train()": True, "net.eval()": False, "net.eval() and net.train()": True}.items():
             try:
-                net.train(asked)
+                returned = net.train(asked)
             except TypeError as error:
                 raise NotYet(f"after freeze_batch_norm(net), net.train({asked}) fails: {error}.") from error
-            _check_frozen(net, frozen, dict.fromkeys(others, asked), f"after {when}")
-        loaded = NetWithStatistics(dtype).state_dict()
-        net.load_state_dict(loaded)
-        _check_frozen(net, loaded, {}, "after net.load_state_dict(...)")
+            expect(returned is net, f"after freeze_batch_norm(net), net.train({asked}) must return net, as before.")
+            expect_frozen(net, frozen, dict.fromkeys(others, asked), f"after {when}")
+        loaded = NetWithStatistics(torch.float64).state_dict()
+        net.double().load_state_dict(loaded)
+        expect_frozen(net, loaded, {}, "after net.double() and net.load_state_dict(...)")
         expect_learning(net, before)
         for name, p in net.named_parameters():
             said = f"{name} gets {'no gradient any more' if p.requires_grad else 'a gradient now'}"
             same = p.requires_grad == (p.grad is not None)
             expect(same, f"{said}, but all parameters, BN's too, must go on learning as before.")
-    for kind, images in ((nn.BatchNorm1d, torch.ones(5, 4)), (nn.BatchNorm3d, torch.ones(5, 4, 1, 1, 1))):
-        alone, new = kind(4), kind(4)
+    for kind, axes, affine in ((nn.BatchNorm1d, 0, False), (SubclassOfBatchNorm2d, 2, True), (nn.BatchNorm3d, 3, True)):
+        alone, new = kind(4, affine=affine), kind(4)
         freeze_batch_norm(alone)
-        for bn in (alone, new):
-            bn.train()
-            bn(images)
+        returns = (
+            f"after freeze_batch_norm(net) for a net that is itself a {kind.__name__}, net.train() must return net"
+        )
+        expect(alone.train() is alone, f"{returns}, as before.")
+        for bn in (alone, new.train()):
+            bn(torch.ones(5, 4, *[1] * axes))
         expect(not alone.get_buffer("running_mean").any(), f"a net that is itself a {kind.__name__} is not frozen.")
         said = f"a {kind.__name__} of another net is frozen, too: change this net's layers, no class, nothing global. "
         expect(bool(new.get_buffer("running_mean").any()), f"{said}Then restart the kernel, which keeps the change.")
     return "BN stays frozen through every net.train(); all else goes on learning."
-
-
-def _check_frozen(net: nn.Module, state: dict[str, Tensor], wanted: dict[nn.Module, bool], when: str) -> None:
-    """Expect the wanted modes, and that each BN normalizes with the statistics in `state`, and holds them still."""
-    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    modes = {m: m.training for m in wanted}
-
-    def note(layer: nn.Module, args: Any, Y: Tensor) -> None:
-        seen[layer], modes[layer] = (args[0], Y), layer.training  # a layer's mode counts while it computes
-
-    hooks = [m.register_forward_hook(note) for m in net.modules()]
-    logits = net(torch.randn(5, 1, 3, 3).to(next(net.parameters())))
-    for hook in hooks:
-        hook.remove()
-    off = [m for m, mode in wanted.items() if modes[m] != mode]
-    wrong = ", ".join(f"{type(m).__name__} ({'training' if modes[m] else 'evaluation'})" for m in off)
-    expect(not wrong, f"{when}, these layers are in the wrong mode: {wrong}. Freeze BN, and leave the others alone.")
-    for path, eps in NetWithStatistics.EPS.items():
-        layer = net.get_submodule(path)
-        name, (inputs, Y) = type(layer).__name__, seen[layer]
-        mean, var, weight, bias = (state[f"{path}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
-        moved = [k for k, t in net.state_dict().items() if k.startswith(path) and not torch.equal(t, state[k])]
-        expect(not moved, f"{when}, {name} still moves {', '.join(moved)}; evaluation mode holds all of it still.")
-        own = F.batch_norm(inputs, None, None, weight, bias, True, 0.0, eps)
-        right = F.batch_norm(inputs, mean, var, weight, bias, False, 0.0, eps).detach()
-        mistakes = {"the statistics stand still, but the batch's own are used to normalize": own}
-        expect_close(Y, right, f"{when}, in {Y.dtype}, the output of {name} (eps={eps:g})", mistakes, **tolerance(Y))
-    if logits.requires_grad:
-        logits.sum().backward()
 
 
 @exercise
@@ -165,9 +144,12 @@ def check_batch_norm_1d(BatchNorm1d: Callable) -> str:
         (torch.float32, _pair(BatchNorm1d, 1, eps=0.5, momentum=0.0), 1.0),  # 0, which is false
         (torch.float64, _pair(BatchNorm1d, 4), 0.01),  # small: the default eps shows
     ):
-        for t in twin.to(dtype).state_dict().values():
+        X = torch.randn(3, twin.to(dtype).num_features, 2, dtype=dtype) + 1
+        for training in (False, True):  # before any batch, and at the first
+            expect_twin(layer.to(dtype).train(training), twin.train(training), X)
+        for t in twin.state_dict().values():
             t.copy_(torch.rand(t.shape) + 0.5 if t.is_floating_point() else 20)
-        layer.to(dtype).load_state_dict(twin.state_dict())
+        layer.load_state_dict(twin.state_dict())
         C = twin.num_features
         shapes = torch.randn(C, 4).T, torch.randn(2, C, 2), torch.randn(1, C, 4), torch.randn(2, 3, C).mT
         for X in (*shapes, torch.randn(2, C, 1)):  # few values per channel: n - 1 shows

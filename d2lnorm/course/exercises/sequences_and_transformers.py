@@ -1,8 +1,7 @@
 """The checks of notebook 09: a rate with warm-up, batch norm that ignores padding, the variance of a stream."""
 
-import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, randn
 from d2lnorm.course.exercises.common.functions import expect_digits
+from d2lnorm.course.exercises.common.streams import stream_of, streams, variances
 from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_masked_batch_norm", "check_rate_at", "check_stream_variances"]
@@ -22,9 +22,9 @@ DETACHED = "mean and variance depend on X, too, so they must keep their graph"
 def check_rate_at(rate_at: Callable[[int, float, int], float]) -> str:
     """Check `rate_at(step, peak, warm_up)`: a line up to the peak, then one over the square root of the step."""
     torch.rand(())  # so that a seed that is set shows
-    for peak, warm_up in ((0.3, 7), (2.0, 40), (0.01, 1), (0.5, 0)):
+    for peak, warm_up in ((0.3, 7), (2, 40), (0.01, 1), (0.5, 0)):
         w = max(1, warm_up)
-        for step in (w, 2 * w + 3, 1, 2, (w + 1) // 2, w - 1 or 1, w + 1, 9 * w):
+        for step in (w, 2 * w + 3, 1, 2, (w + 1) // 2, w - 1 or 1, w + 1, 9 * w, 40_000 * w):
             up, down, before = step / w, math.sqrt(w / step), step <= w
             factors = {
                 "after the warm-up it must fall with the square root of the step, but it stays at the peak": min(1, up),
@@ -42,7 +42,10 @@ def check_rate_at(rate_at: Callable[[int, float, int], float]) -> str:
             with kept(generator=True):
                 got = rate_at(step, peak, warm_up)
             expect_close(got, peak * min(up, down), what, wrong, rtol=1e-6, atol=0)
-            expect(isinstance(got, float | np.floating), f"return a float; {what} is {described(got)}.")
+            expect(
+                isinstance(got, float | np.floating),
+                f"return a float; {what} is {described(got)}, of type {type(got).__name__}.",
+            )
     return "a line up to the peak, one over the root after it, and no warm-up at 0."
 
 
@@ -76,13 +79,14 @@ def check_masked_batch_norm(masked_batch_norm: Callable) -> str:
         _expect_gradients(masked_batch_norm, lengths, real, (X, weight, bias), what.replace("output", "gradient by {}"))
     got, right = masked_batch_norm(3e-3 * X, lengths, weight, bias), _masked(3e-3 * X, real, weight, bias, eps=1e-5)
     expect_close(got, right, "the output for small numbers with the stub's eps, 1e-5,")
+    _expect_far_and_narrow(masked_batch_norm)
     return "the statistics of the real tokens alone, with gradients; zeros at the padding, whatever stood there."
 
 
 @exercise
 def check_stream_variances(stream_variances: Callable[[nn.Sequential, Tensor], list[float]]) -> str:
     """Check `stream_variances(blocks, X)`: the variances, in any mode, of any blocks, and that no trace is left."""
-    for about, blocks, X in _streams():
+    for about, blocks, X in streams():
         number, what = len(blocks) + 1, f"for {about} and X {tuple(X.shape)}"
         with kept(X=X, blocks=blocks, generator=True):
             got = stream_variances(blocks, X)
@@ -91,22 +95,38 @@ def check_stream_variances(stream_variances: Callable[[nn.Sequential, Tensor], l
         expect(len(got) == number, f"{number} variances were asked for, but {len(got)} came ({what}).")
         odd = [v for v in got if not isinstance(v, float | np.floating)]
         expect(not odd, f"the list must hold floats, but holds {described(odd[0]) if odd else ''} ({what}).")
-        stream = _stream(blocks, X)
+        stream = stream_of(blocks, X)
         usual = {
             "they were divided by n - 1, not by n": [t.var() for t in stream],
             "they are standard deviations": [t.std(correction=0) for t in stream],
             "they are mean squares: the mean was not subtracted": [t.square().mean() for t in stream],
             "take one over all numbers, not by feature": [t.flatten(0, -2).var(0, correction=0).mean() for t in stream],
-            "all was measured in training mode, whatever mode it was in": _stream(blocks, X, mode=True),
-            "all was measured in evaluation mode, whatever mode it was in": _stream(blocks, X, mode=False),
-            "each block got X itself, not the stream": _stream(blocks, X, chained=False),
-            "they were taken at the end, when a block had already worked in place": _stream(blocks, X, late=True),
+            "all was measured in training mode, whatever mode it was in": stream_of(blocks, X, mode=True),
+            "all was measured in evaluation mode, whatever mode it was in": stream_of(blocks, X, mode=False),
+            "each block got X itself, not the stream": stream_of(blocks, X, chained=False),
+            "they were taken at the end, when a block had already worked in place": stream_of(blocks, X, late=True),
         }
-        wrong, right = {words: _variances(found) for words, found in usual.items()}, _variances(stream)
+        wrong, right = {words: variances(found) for words, found in usual.items()}, variances(stream)
         found, what = torch.tensor(got, dtype=X.dtype), f"the list {what}"
         expect_close(found, right, what, wrong, rtol=1e-5, atol=1e-7)
         expect_digits(found, right, what)
+    X, nothing = 1 + randn(5, 3), nn.Sequential()
+    got = stream_variances(nothing, X)
+    expect(
+        isinstance(got, list) and len(got) == 1, f"of no blocks, nn.Sequential(), came {described(got)}: 1 variance."
+    )
     return "one variance before the blocks and one after each, in any mode, and no trace left."
+
+
+def _expect_far_and_narrow(masked_batch_norm: Callable) -> None:
+    """See float32 values around 10,000, where a variance in one pass is lost, and the type of float16 ones."""
+    lengths, (weight, bias) = torch.tensor([6, 0, 4, 2]), 1 + 0.5 * randn(2, 3, seed=10)
+    real, X = torch.arange(6) < lengths[:, None], 3 * randn(4, 6, 3, seed=11)
+    for given, dtype, what in ((1e4 + X, torch.float32, "float32 X around 10,000"), (X, torch.float16, "float16 X")):
+        numbers = [t.to(dtype) for t in (given, weight, bias)]
+        got = masked_batch_norm(numbers[0], lengths, *numbers[1:], EPS)
+        x, w, b = (t.double() for t in numbers)
+        expect_close(got, _masked(x, real, w, b).to(dtype), f"the output for {what}", rtol=0.02, atol=0.02)
 
 
 def _masked(X: Tensor, real: Tensor, weight: Tensor, bias: Tensor, correction=0, outside=False, eps=EPS, axes=(0,)):
@@ -152,46 +172,3 @@ def _expect_gradients(masked_batch_norm: Callable, lengths: Tensor, real: Tensor
         words = f"{what.format(name)} is not finite: backwards, too, 0 times NaN or infinity is NaN."
         expect(bool(t.grad.isfinite().all()), words)
         expect_close(t.grad, grad, what.format(name), {DETACHED: alone}, rtol=1e-4, atol=1e-5)
-
-
-class _Residual(nn.Sequential):
-    def forward(self, input: Tensor) -> Tensor:
-        return input + super().forward(input)
-
-
-def _streams() -> Iterator[tuple[str, nn.Sequential, Tensor]]:
-    """Nets with all that an answer may disturb: statistics, gradients, modes, a frozen layer, a hook."""
-
-    def block(norm: type[nn.Module] = nn.BatchNorm1d) -> nn.Module:
-        return _Residual(nn.Linear(4, 4), norm(4), nn.Tanh())
-
-    shared, nested = block(), nn.Sequential(block(), block())
-    mixed = nn.Sequential(block().eval(), shared, nn.ReLU(inplace=True), nested, shared, nn.Linear(4, 3))
-    for about, blocks, shape, dtype in (
-        ("three blocks in training mode", nn.Sequential(block(), block(), block()), (5, 4), torch.float64),
-        ("one block in evaluation mode", nn.Sequential(block()).eval(), (6, 4), torch.float32),
-        ("two blocks", nn.Sequential(block(nn.LayerNorm), block(nn.LayerNorm)), (3, 2, 4), torch.float64),
-        ("six blocks, the first in evaluation mode, one in place, one used twice", mixed, (7, 4), torch.float64),
-    ):
-        for seed, t in enumerate(blocks.to(dtype).state_dict().values()):
-            t.add_((0.5 * randn(*t.shape, seed=seed).abs()).to(t.dtype))
-        for p in blocks.parameters():
-            p.grad = torch.ones_like(p)
-        blocks[0].requires_grad_(False).register_forward_hook(lambda *_: None)  # the student's own
-        yield about, blocks, (1 + 2 * randn(*shape, seed=len(blocks))).to(dtype)
-
-
-def _stream(blocks: nn.Sequential, X: Tensor, mode: bool | None = None, chained: bool = True, late: bool = False):
-    """What stands before the first block and after each, or what a slip makes of it."""
-    blocks, stream = copy.deepcopy(blocks), [X]
-    blocks = blocks if mode is None else blocks.train(mode)
-    with torch.no_grad():
-        for block in blocks:
-            given = stream[-1] if chained else X
-            stream.append(block(given if late else given.clone()))
-    return stream
-
-
-def _variances(stream: list[Tensor]) -> Tensor:
-    """Of one number: the number itself."""
-    return torch.stack([t.var(correction=0) if t.dim() else t for t in stream])

@@ -76,8 +76,8 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     first = "the result for X of shape (2, 2, 1, 2) and eps = 0.5"
     expect_close(answered(X, eps), _standardized(X, eps), first, _standardize_mistakes(X, eps))
 
-    X = shift.expand(2, 2, 3, 5) + _randn(2, 2, 3, 5, seed=1)  # now a wrong broadcast is an error
-    expect_close(answered(X), _standardized(X, 1e-5), "the result for X of shape (2, 2, 3, 5) with the default eps")
+    X = shift.expand(1, 2, 3, 5) + _randn(1, 2, 3, 5, seed=1)  # now a wrong broadcast is an error
+    expect_close(answered(X), _standardized(X, 1e-5), "the result for X of shape (1, 2, 3, 5) with the default eps")
 
     X = 0.01 * randn(5, 3, 4, 2, seed=5)
     X[:, 1] = 3.0
@@ -85,14 +85,16 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     expect_close(got, _standardized(X, 1e-5), what)
     _expect_digits(got, _standardized(X, 1e-5), what)
 
-    X = 1e4 + _randn(4, 2, 3, 3, seed=2)
+    X = torch.tensor([1e4, 0.0, -1e4]).view(3, 1, 1) + _randn(4, 3, 3, 3, seed=2)  # no one number centres them all
     truth, mean = _standardized(X.double(), 1e-5).float(), X.mean(dim=(0, 2, 3), keepdim=True)
     lost = (X - mean) / (X.square().mean(dim=(0, 2, 3), keepdim=True) - mean.square() + 1e-5).sqrt()
     mistakes = {"the variance is E[x²] - E[x]², which is lost in rounding here": lost}
-    expect_close(answered(X), truth, "the result for means around 10,000 in float32", mistakes, rtol=0, atol=0.02)
+    what = "the result for channels with means of 10,000, 0 and -10,000 in float32"
+    expect_close(answered(X), truth, what, mistakes, rtol=0, atol=0.02)
 
-    X = _randn(2, 2, 1, 2, seed=3).requires_grad_()
-    weights, got = _randn(2, 2, 1, 2, seed=4), answered(X, eps)
+    X = _randn(2, 3, 1, 2, seed=3)
+    X[:, 2] = 3.0
+    weights, got = _randn(2, 3, 1, 2, seed=4), answered(X.requires_grad_(), eps)
     expect(got.requires_grad, "the gradient is lost: the result does not depend on X for autograd.")
     try:
         (gradient,) = torch.autograd.grad((weights * got).sum(), X, allow_unused=True)
@@ -104,7 +106,7 @@ def check_standardize_channels(standardize_channels: Callable) -> str:
     for constant in ("mean and variance", "variance", "mean"):
         (lacking,) = torch.autograd.grad((weights * _standardized(X, eps, constant)).sum(), X)
         stopped[f"it lacks the part through the {constant}, where X enters, too"] = lacking
-    expect_close(gradient, truth, "the gradient by X", stopped)
+    expect_close(gradient, truth, "the gradient by X, whose channel 2 is constant,", stopped)
 
     with _Calls() as few:
         standardize_channels(_randn(2, 2, 2, 2))

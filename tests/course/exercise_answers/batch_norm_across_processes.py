@@ -1,6 +1,7 @@
 """Answers to the exercises of notebook 10."""
 
 import copy
+import math
 from collections import namedtuple
 from functools import partial
 
@@ -73,11 +74,12 @@ def by_pairs(counts, means, variances):
     return mean, m2 / n
 
 
-def by_second_moments(counts, means, variances):
-    w = (counts / counts.sum()).to(means.dtype)[:, None]
+def by_second_moments(counts, means, variances, kind=torch.float64):
+    means, variances, dtype = means.to(kind or means.dtype), variances.to(kind or means.dtype), means.dtype
+    w = counts.to(means.dtype)[:, None] / counts.sum()
     mean = torch.where(w > 0, w * means, 0).sum(0)
     second = torch.where(w > 0, w * (variances + means**2), 0).sum(0)
-    return [mean, second - mean**2]
+    return [mean.to(dtype), (second - mean**2).to(dtype)]
 
 
 def by_loop(counts, means, variances):
@@ -207,6 +209,19 @@ def by_grad(net, X, y, most, slip=""):
     return [t.float() for t in total] if slip == "float32" else total
 
 
+def set_in_turn(net, X, y, most, first, last):
+    """Sets modes before, and again after."""
+    modes = {m: m.training for m in net.modules()}
+    net.train(first)
+    total = by_grad(net, X, y, most)
+    if last == "the root's":
+        net.train(modes[net])
+    else:
+        for m, mode in modes.items():
+            m.training = mode
+    return total
+
+
 def by_weighted_means(net, X, y, most):
     grads = None
     for a, b in zip(X.split(most), y.split(most), strict=True):
@@ -306,6 +321,8 @@ def bill(net, slip=""):
         found = [m for m in net.children() if isinstance(m, NORMS)]
     if slip == "training only":
         found = [m for m in found if m.training]
+    if slip == "exact types":
+        found = [m for m in found if type(m) in NORMS]
     if slip == "affine only":
         found = [m for m in found if m.affine]
     if slip == "num_features":
@@ -398,6 +415,15 @@ ANSWERS = {
             "in place": (in_place, "C = 1: means is not as it was: before nan"),
             "one in place": (partial(in_place, of="variances"), "C = 1: variances is not as it was: before nan"),
             "counts of 1 at least": (counts_at_least_1, "mean"),
+            "by second moments": (partial(by_second_moments, kind=None), "for means near 30,000, the variance is not"),
+            "whole percents": (
+                lambda n, m, v: by_there(100 * n // n.sum(), m, v),
+                "for counts [0, 5, 2, 0] and C = 1 the mean is not right",
+            ),
+            "no mean of 0": (
+                lambda n, m, v: by_there(n * (m.nan_to_num() != 0).any(1), m, v),
+                "(a second call with the same counts, but other means) the mean",
+            ),
             "one left out": (one_left_out, "not finite"),
             "remembered": (remembered, "a second call with the same counts, but other means) the mean"),
             "mean alone": (lambda *given: by_there(*given)[0], "two tensors"),
@@ -426,6 +452,11 @@ ANSWERS = {
             "start only": (lambda n, size, rank: rank * n // size, "pair"),
             "whole floats": (partial(remainder_first, kind=float), "indices"),
             "of a float": (lambda n, P, rank: (int(rank * (n / P)), int((rank + 1) * (n / P))), "nobody takes image 0"),
+            "of a float, rounded up": (
+                lambda n, P, rank: (math.ceil(n / P * rank), math.ceil(n / P * (rank + 1))),
+                "for 7 images and 25 processes",
+            ),
+            "never none": (lambda n, P, rank: remainder_first(n, P, rank) if n else 1 // 0, "n = 0, P = 3"),
             "in turn": (in_turn, "if the last rank is asked first"),
             "a rounded share": (rounded_share, "differ by more than one"),
             "rest of all": (rest_of_all, "two processes"),
@@ -445,6 +476,14 @@ ANSWERS = {
             "not cleared": (partial(by_kept, slip="not cleared"), "is not as it was"),
             "with a step": (partial(by_kept, slip="with step"), "is not as it was"),
             ".grad zeroed": (partial(by_kept, slip="zeroed"), "is not as it was: before None"),
+            "the root's mode for all": (
+                partial(set_in_turn, first=False, last="the root's"),
+                "a net that branches, 5 images, at most 8 at once: the mode of layer 'branch' of net",
+            ),
+            "in training meanwhile": (
+                partial(set_in_turn, first=True, last="each"),
+                "for a convolutional net in evaluation mode, 7 images, at most 3 at once: the gradient by 0.weight",
+            ),
             "at once": (at_once, "images at once"),
             "at once by vmap": (partial(by_vmap, chunk=False), "called 1 time for 10 images; at most 4 at once take 3"),
             "too few pieces": (partial(pieces_of, k=lambda n, most: max(1, n // most)), "images at once"),
@@ -481,6 +520,7 @@ ANSWERS = {
                 "attribute": "`sent` of",
                 "frozen": "(requires_grad=False), which is synchronized all the same: expected", "blocks": "block",
                 "converted": "the class of layer",
+                "exact types": "for a layer of a subclass of nn.BatchNorm2d: expected (9, 8)",
             }.items()
         }
         | {"nothing": (lambda net: (0, 0), "expected"), "a constant": (lambda net: (11, 10), "expected")},

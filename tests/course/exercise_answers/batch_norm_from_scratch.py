@@ -70,13 +70,16 @@ def rows_by_python(rows, eps, slip=""):
         return [[next(numbers)[0] for _ in row] for row in rows]
     if slip == "rows":
         return [[y for (y,) in rows_by_python([[x] for x in row], eps)] for row in rows]
-    columns = []
+    columns, firsts = [], []
     for column in zip(*rows, strict=True):
         n = 4 if slip == "4 rows" else len(column)
         mean = sum(column) / n
         var = sum((x - mean) ** 2 for x in column) / (n - 1 if slip == "unbiased" else n)
         if slip == "one pass":
             var = max(sum(x * x for x in column) / n - mean * mean, 0)
+        if slip == "first variance":
+            var = firsts[0] if firsts and len(rows) == 4 and column[0] > 1e8 else var
+            firsts.append(var)
         if slip == "numpy":
             mean, var = float(np.mean(column)), float(np.var(column))
         if slip == "tensor":
@@ -206,12 +209,17 @@ def norm(X, weight, bias, running_mean, running_var, training, momentum, eps, sl
         momentum = 0.1
     if slip == "default device":
         weight = weight * torch.ones(weight.shape)
+    if slip == "abs":
+        weight = weight.abs()
     mean, var = running_mean, running_var
     if training:
         n, mean = X.numel() // X.shape[1], X.mean(axes)
         var = (X - wide(mean, X)).square().mean(axes)
         if slip == "one pass":
             var = X.square().mean(axes) - mean.square()
+        if slip == "one shift":
+            Z = X - X.flatten()[0]
+            var = (Z.square().mean(axes) - Z.mean(axes).square()).clamp(min=0)
         if slip == "unbiased":
             var = var * n / (n - 1)
         if slip == "no_grad":
@@ -243,6 +251,9 @@ def norm(X, weight, bias, running_mean, running_var, training, momentum, eps, sl
     if slip == "detached in evaluation" and not training:
         Y = Y.detach()
     Y = {"detached": Y.detach(), "float32": Y.float(), "float64": Y.double()}.get(slip, Y)
+    if slip == "a view under no_grad":
+        with torch.no_grad():
+            Y = Y.mT.mT
     return Y if slip == "only Y" else (Y, running_mean, running_var)
 
 
@@ -256,8 +267,11 @@ def judges(
         Z, dY = X.detach().clone().requires_grad_(), torch.randn(shape)
         weight, bias = torch.tensor(gamma), torch.tensor([0.7, -0.2, 1.0]) * (gamma != (1.0, 1.0, 1.0))
         Y, truth = f(X, weight, bias, eps), F.batch_norm(Z, None, None, weight, bias, training=True, eps=eps)
-        if not (Y - truth).abs().max() <= tol or (same and not torch.equal(X, Z)):
+        if same == "after":
+            truth = F.batch_norm(X, None, None, weight, bias, training=True, eps=eps)
+        if not (Y - truth).abs().max() <= tol or (same is True and not torch.equal(X, Z)):
             return False
+        truth = F.batch_norm(Z, None, None, weight, bias, training=True, eps=eps)
         Y.backward(dY)
         truth.backward(dY)
         if grad and not (X.grad - Z.grad).abs().max() <= tol:
@@ -363,6 +377,8 @@ def backward(dY, Y, gamma, beta, var, eps, slip=""):
     X_hat = Y if slip == "Y for x-hat" else (Y - wide(beta, Y)) / wide(gamma, Y)
     if slip == "in place":
         dY *= 1.0 + 1e-3
+    if slip == "gamma at least 0.01":
+        X_hat = (Y - wide(beta, Y)) / wide(gamma.sign() * gamma.abs().clamp(min=0.01), Y)
     if slip == "eps 1e-5":
         eps = 1e-5
     if slip == "via float32":
@@ -381,6 +397,10 @@ def backward(dY, Y, gamma, beta, var, eps, slip=""):
     mean, along = (wide(t.sum(axes), Y) / n for t in (H, H * X_hat))
     scale = wide(1 / (var.sqrt() + eps), Y) if slip == "outside" else scale
     dX = scale * {"constants": H, "mean only": H - mean}.get(slip, H - mean - X_hat * along)
+    if slip == "constant":
+        dX = dX * wide(var > 0, Y)
+    if slip == "in place and back":
+        Y.sub_(wide(beta, Y)).div_(wide(gamma, Y)).mul_(wide(gamma, Y)).add_(wide(beta, Y))
     if slip == "keepdim":
         dgamma, dbeta = wide(dgamma, Y), wide(dbeta, Y)
     if slip == "float64":
@@ -399,12 +419,12 @@ def welford(chunks):
     return mean.to(row), (M / n).to(row)
 
 
-def from_first_row(chunks):
+def from_first_row(chunks, own=torch.clone):
     """Sums of the distances from the first row: small numbers, even beside a mean of 1e4."""
     n = S = Q = 0
     first = None
     for chunk in chunks:
-        first = chunk[0].clone() if first is None else first
+        first = own(chunk[0]) if first is None else first
         D = (chunk - first).double()
         n, S, Q = n + len(D), S + D.sum(0), Q + D.square().sum(0)
     return (first + S / n).to(first), (Q / n - (S / n) ** 2).to(first)
@@ -508,7 +528,8 @@ ANSWERS = {
                 "outside": "eps was added outside the root", "no root": "take its root",
                 "no eps": "it is as with eps near 0, but another was passed", "max": "add that to each variance",
                 "rows": "the rows were normalized", "whole table": "or the whole table",
-                "one pass": "E[x²] - E[x]² would cancel", "in place": "rows[0][0] is not as it was",
+                "one pass": "a mean of 1e9 is not right: the variance is E[x²] - E[x]²",
+                "in place": "rows[0][0] is not as it was",
                 "emptied": "the length of rows is not as it was",
                 "columns": "return a list of 4 lists of 3; yours is a list of 3 lists of 4",
                 "tuples": "return a list of 4 lists of 3; yours is a list of 4 tuples of 3",
@@ -516,6 +537,7 @@ ANSWERS = {
                 "3 columns": "return a list of 2 lists of 5; yours is a list of 2 lists of 3",
                 "numpy": "it calls NumPy",
                 "numpy cells": "a float of plain Python", "tensor": "it calls torch's",
+                "first variance": "the column with a mean of 1e9 is not right: at index",
                 "constant": "and eps = 0.5, the table is not right: at index [0, 1]",
                 "rounded": "and eps = 0.5, the table is not right: at index",
                 "alias": "and eps = 0.5, the table is not right: at index",
@@ -530,7 +552,10 @@ ANSWERS = {
                 "unbiased": "divide by n, not by n - 1", "biased": "moved with the biased variance",
                 "outside": "eps was added outside the root",
                 "no eps": "and eps = 0.5 is not right: it is as with eps near 0",
-                "one pass": "with a mean of 1e4, Y is not right: the variance is E[x²] - E[x]²",
+                "one pass": "with means of 1e4, 0 and -1e4, Y is not right: the variance is E[x²] - E[x]²",
+                "one shift": "with means of 1e4, 0 and -1e4, Y is not right: at index",
+                "abs": "Y for a float64 X of shape (3, 2) and eps = 0.5 is not right: at index",
+                "a view under no_grad": "in training, no gradient reaches X",
                 "no_grad": "treated as constants",
                 "var detached": "the gradient by X is not right: the variance was taken as a constant",
                 "detached": "no gradient reaches X",
@@ -549,7 +574,7 @@ ANSWERS = {
                 "view": "view size is not compatible", "n - 1 is 0": "division by zero",
                 "default device": "X's device", "keepdim": "running_mean must have shape",
                 "squeeze": "running_mean must have shape (1,)", "float32": "dtype torch.float64",
-                "float64": "X of shape (8, 2, 2, 2) with a mean of 1e4, Y must have dtype torch.float32",
+                "float64": "X of shape (8, 3, 2, 2) with means of 1e4, 0 and -1e4, Y must have dtype torch.float32",
                 "via float32": "Y for a float64 X of shape (3, 2) and eps = 0.5 is not right",
                 "only Y": "3 tensors, (Y, running_mean, running_var), but returned a float64 tensor of shape (3, 2)",
             },
@@ -571,6 +596,7 @@ ANSWERS = {
             "no gradients": (partial(judges, grad=False), "one that takes its statistics under no_grad"),
             "parameters 1 and 0": (partial(judges, gamma=(1.0, 1.0, 1.0)), "one that adds beta before gamma"),
             "X not looked at": (partial(judges, same=False), "one that changes X in place"),
+            "X looked at afterwards": (partial(judges, same="after"), "one that changes X in place: it takes off"),
             "too strict": (partial(judges, tol=1e-9), "it returned False for a right version (the formulas"),
             "says yes": (lambda f: True, "it returned True without calling f"),
             "says no": (lambda f: False, "it returned False without calling f"),
@@ -602,6 +628,9 @@ ANSWERS = {
                 "outside": "eps was added outside the root", "sums": "the sums were taken",
                 "beta kept": "beta was not taken off", "beta mean": "dbeta is the sum",
                 "gamma mean": "dgamma is the sum", "var of Y": "dX is not right",
+                "gamma at least 0.01": "a gamma of -5e-4, a constant channel and eps = 0.5, dgamma is not right",
+                "constant": "a gamma of -5e-4, a constant channel and eps = 0.5, dX is not right",
+                "in place and back": "Y is not as it was",
                 "in place": "dY is not as it was", "requires_grad": "requires_grad of dY is not as it was",
                 "seed": "seeded torch's global generator",
                 "to 5 axes": "dY = a float64 tensor of shape (2, 2, 1, 2, 1, 2)",
@@ -627,6 +656,7 @@ ANSWERS = {
                 "only one": "2 tensors, (mean, var), but returned a float32 tensor of shape (2,)",
             },
         )
+        | {"a view": (partial(from_first_row, own=lambda row: row), "each put where the last one was, the mean")}
         | all_wrong(
             by_merging,
             {

@@ -187,6 +187,14 @@ def change_moves_statistics(net, X, y, eta):
     return result
 
 
+def change_half_put_back(net, X, y, eta):
+    """Puts back the statistics of torch's layers alone."""
+    state = {k: v.clone() for k, v in net.state_dict().items() if "moving" not in k}
+    result = change_moves_statistics(net, X, y, eta)
+    net.load_state_dict(state, strict=False)
+    return result
+
+
 def change_leaves_gradients(net, X, y, eta):
     statistics = copy.deepcopy(dict(net.named_buffers()))
     F.cross_entropy(net(X), y).backward()
@@ -432,6 +440,7 @@ ANSWERS = {
             "first parameter": (change_of(norm=lambda d: d[0].norm()), "only the first parameter"),
             "weights moved": (change_and_never_back, "of net is not as it was"),
             "statistics moved": (change_moves_statistics, "running_mean of net is not as it was"),
+            "moving statistics moved": (change_half_put_back, "moving_mean of net is not as it was"),
             "gradients cleared": (lambda *a: change_put_back(*a, gradients=False), "the gradient of"),
             "gradients overwritten": (lambda *a: change_put_back(*a, alias=True), "the gradient of"),
             "always in training mode": (
@@ -496,6 +505,10 @@ ANSWERS = {
             "mean not scaled": (conv_fold(shift=lambda bn, s: bn.bias - bn.running_mean), "running mean is missing"),
             "in place": (conv_in_place, "of conv is not as it was"),
             "stride lost": (lambda bn, conv: changed(conv_fold()(bn, conv), stride=(1, 1)), "which has stride=(1, 1)"),
+            "a square stride": (
+                lambda bn, conv: changed(conv_fold()(bn, conv), stride=conv.stride[:1] * 2),
+                "which has stride=(1, 1), for Conv2d(3, 3, kernel_size=(2, 2), stride=(1, 2))",
+            ),
             "padding accepted": (
                 conv_fold(padded=True),
                 "for padding=1 (zeros) no convolution computes it: raise a ValueError; you",

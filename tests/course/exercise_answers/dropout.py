@@ -1,5 +1,6 @@
 """Right and wrong answers to the dropout notebook's exercises."""
 
+import math
 from collections import OrderedDict
 from functools import partial
 
@@ -164,6 +165,14 @@ def before(change):
     return mlp(lambda self, X: (change(self), Mlp.forward(self, X))[1])
 
 
+def keep_p(self):
+    type(self).shared = self.p
+
+
+def shared_p(self, X):
+    return self.output(F.dropout(self.units(X), self.shared, self.training))
+
+
 # --- drop_connect
 
 
@@ -214,6 +223,16 @@ def connect_by_numpy(X, weight, bias, p, training, generator):
     numbers = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     keep = torch.from_numpy(numbers.random(tuple(weight.shape)) >= p)
     return torch.addmm(bias, X, weight.masked_fill(~keep, 0).T / (1 - p))
+
+
+def exactly(W, p, generator):
+    """Drops a fixed number of weights."""
+    order = torch.rand(W.numel(), generator=generator).argsort().argsort()
+    return (order >= round(p * W.numel())).view(W.shape)
+
+
+def connect_exactly(X, weight, bias, p, training, generator):
+    return F.linear(X, weight * exactly(weight, p, generator) / (1 - p) if training else weight, bias)
 
 
 def connect_each(X, W, b, p, keep):
@@ -267,6 +286,11 @@ def by_all_masks(X, W, p):
     Z = X * masks[:, None] / (1 - p) @ W.T
     variance = (share * Z**2).sum((0, 1)) - (share * Z).sum((0, 1)) ** 2
     return variance / (X @ W.T).var(0, correction=0)
+
+
+def one_pass(X, W):
+    Z = X @ W.T
+    return (Z**2).mean(0) - Z.mean(0) ** 2
 
 
 def masks(square):
@@ -372,6 +396,20 @@ def at_first(do):
     return path(lambda self, X: (do(self, X), Path.trained(self, X))[1])
 
 
+def whole_or_some(self, X):
+    """Saves the scale where nothing is dropped."""
+    keep = self.keep(X)
+    more = path(keep=lambda self, X: keep)(self.branch, self.p)
+    return self.evaluated(X) if keep.all() else Path.trained(more, X)
+
+
+def squeezed(self, X):
+    Y, keep = X.clone(), self.keep(X).nonzero().squeeze()
+    if keep.numel():
+        Y[keep] = X[keep] + self.branch(X[keep]) / (1 - self.p)
+    return Y
+
+
 class PathOutside(Path):
     def __init__(self, branch, p):
         nn.Module.__init__(self)
@@ -423,6 +461,14 @@ ANSWERS = {
             "in float64": (seeded(after=torch.Tensor.double), "must be float32, as the inputs are"),
             "with its mask": (lambda *a: (seeded()(*a), a[0] != 0), "must be a tensor"),
             "an array": (lambda *a: seeded()(*a).numpy(), "must be a tensor"),
+            "half the tenths": (seeded(keep=lambda u, p: u >= round(20 * p) / 20), "a share of 0.0000 was dropped"),
+            "percent": (seeded(keep=lambda u, p: u >= math.ceil(100 * p) / 100), "about 0.005 should be"),
+            "nothing near p = 1": (seeded(keep=lambda u, p: u >= p + (p > 0.9)), "at p = 0.95 is 0 everywhere"),
+            "float32 for 16 bits": (
+                lambda *a: seeded()(*a).to(a[0] if a[0].dtype.itemsize > 2 else torch.float32),
+                "must be a float16 tensor, but is a float32 tensor",
+            ),
+            "another share": (seeded(keep=lambda u, p: u >= p**0.5), "survived with p = 0.2; about 0.8 should"),
         },
     ),
     check_noisy_mlp: Answers(
@@ -445,7 +491,7 @@ ANSWERS = {
             "by is_grad_enabled": (of_units(lambda self, H: self.drop(H, torch.is_grad_enabled())), "know the mode?"),
             "1 - p": (of_units(lambda self, H: F.dropout(H, 1 - self.p, self.training)), "probability to be dropped"),
             "p toggles": (before(lambda self: setattr(self, "p", 1 - self.p)), "`p` of net"),
-            "p is always 0.5": (of_units(lambda self, H: F.dropout(H, 0.5, self.training)), "about 0.8 should"),
+            "p is always 0.5": (of_units(lambda self, H: F.dropout(H, 0.5, self.training)), "about 0.75 should"),
             "outputs dropped": (mlp(lambda self, X: self.drop(Mlp.forward(self, X))), "outputs were dropped"),
             "no dropout": (of_units(lambda self, H: H), "nothing was dropped"),
             "inputs dropped": (mlp(lambda self, X: self.output(self.units(self.drop(X)))), "leaves the ReLU"),
@@ -476,6 +522,14 @@ ANSWERS = {
                 "in training no gradient reaches hidden.weight",
             ),
             "under no_grad": (mlp(torch.no_grad()(Mlp.forward)), "in training no gradient reaches anything"),
+            "a p for the class": (mlp(shared_p, keep_p), "p = 0.25; about 0.75 should"),
+            "p or 0.5": (of_units(lambda self, H: F.dropout(H, self.p or 0.5, self.training)), "training at p = 0"),
+            "tenths": (
+                of_units(
+                    lambda self, H: H * (torch.rand_like(H) >= round(self.p, 1)) / (1 - self.p) if self.training else H
+                ),
+                "p = 0.25; about 0.75 should",
+            ),
             "float32 only": (mlp(lambda self, X: Mlp.forward(self, X.float())), "the same dtype"),
         },
     ),
@@ -520,6 +574,11 @@ ANSWERS = {
             "gradient not masked": (connect(lambda W, keep, p: W + (W * keep / (1 - p) - W).detach()), "gradient of"),
             "float32": (connect(after=lambda Y, p: Y.float()), "must be float64, as the inputs are, but is float32"),
             "contiguous only": (connect(lambda W, keep, p: W.view(-1)), "view size is not compatible"),
+            "float32 for 16 bits": (
+                connect(after=lambda Y, p: Y if Y.dtype.itemsize > 2 else Y.float()),
+                "must be a float16 tensor",
+            ),
+            "exactly that share": (connect_exactly, "two weights at p = 0.5"),
         },
     ),
     check_variance_ratio: Answers(
@@ -558,6 +617,7 @@ ANSWERS = {
             "in float32": (lambda X, W, p: ratio()(X.float(), W.float(), p), "dtype torch.float64"),
             "float32 inside": (lambda X, W, p: ratio()(X.float(), W.float(), p).to(X.dtype), "expected"),
             "in float64": (lambda X, W, p: ratio()(X.double(), W.double(), p), "dtype torch.float32"),
+            "in one pass": (ratio(of_prediction=one_pass), "the ratio in float32 for X around 3000"),
         },
     ),
     check_drop_path: Answers(
@@ -631,6 +691,28 @@ ANSWERS = {
             "cut off": (path(torch.no_grad()(Path.trained)), "in training no gradient reaches anything"),
             "branch cut off": (path(of=lambda self, X: self.branch(X).detach()), "no gradient reaches the branch"),
             "float32": (path(lambda self, X: Path.trained(self, X).float()), "must be float64, as the inputs are"),
+            "float32 for 16 bits": (
+                path(lambda self, X: Path.trained(self, X).to(torch.promote_types(X.dtype, torch.float32))),
+                "of float16 inputs, must have dtype torch.float16",
+            ),
+            "all survive, not scaled": (
+                path(whole_or_some),
+                "must become 1 or 9, but one became 5",
+            ),
+            "one survivor squeezed": (path(squeezed), "the branch must get (1, 3), but got (3,)"),
+            "no gradient at p = 1": (
+                path(lambda self, X: X.detach().clone() if self.p == 1 else Path.trained(self, X)),
+                "in training at p = 1 no gradient",
+            ),
+            "no gradient in evaluation": (path(evaluated=torch.no_grad()(Path.evaluated)), "in evaluation no gradient"),
+            "nothing dropped under no_grad": (
+                path(lambda self, X: Path.trained(self, X) if torch.is_grad_enabled() else self.evaluated(X)),
+                "under no_grad: each must become 1 or 9, but one became 5",
+            ),
+            "in place on the branch's output": (
+                path(evaluated=lambda self, X: self.branch(X).add_(X)),
+                "X, in evaluation, is not as",
+            ),
         },
     ),
 }

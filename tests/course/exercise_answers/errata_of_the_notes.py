@@ -108,6 +108,15 @@ AGREES = {
         lambda p, x: away(p, x) <= Fraction(1, 2),
         "0.8134) must be False, but is True: the difference, 0.0006",
     ),
+    "a minus is a digit": (
+        lambda p, x: abs(away(p, x)) <= Fraction(1, 2) * (10 if p[0] == "-" and "." in p else 1),
+        "agrees('-1.4', -1.7) must be False, but is True: the difference, 0.3, is more than",
+    ),
+    "a hundredth more": (lambda p, x: abs(away(p, x)) <= Fraction(51, 100), "0.000509, is more than half a unit"),
+    "relative to zero": (
+        lambda p, x: float(p) != 0 and abs(away(p, x)) <= Fraction(1, 2),
+        "agrees('0.000', 0.0004) must be True",
+    ),
     "ones are exact": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) * ("." in p), "counts ones"),
     "None": (lambda p, x: abs(away(p, x)) <= Fraction(1, 2) or None, "True or False, but is None"),
     "text": (lambda p, x: "yes" if abs(away(p, x)) <= Fraction(1, 2) else "no", "but is 'yes'"),
@@ -188,7 +197,8 @@ COUNT = "lacks 'Count' (a plain attribute: the int64 tensor 0, without"
 ITSELF, DEEP = "none of the 4 names of the net itself. It is []", "none of the 4 names of module '2.1.a'."
 EXTRA = "lacks 'extra' (a plain attribute of the net itself: a tensor without"
 SLIPS = {
-    "floats only": ({"fits": lambda t: t.is_floating_point()}, COUNT),
+    "floats only": ({"fits": lambda t: t.is_floating_point()}, "persistent=False, of type bool"),
+    "no whole numbers": ({"fits": lambda t: t.dtype != torch.int64}, COUNT),
     "without gradient": ({"fits": lambda t: not t.requires_grad}, "it has two dimensions and requires a gradient"),
     "vectors": ({"fits": lambda t: t.dim() == 1}, COUNT),
     "with dimensions": ({"fits": lambda t: t.dim() > 0}, COUNT),
@@ -276,6 +286,36 @@ def unsaved_registers(net):
     return names
 
 
+def unsaved_then(change):
+    """Something done to each tensor that is a plain attribute, or to its module."""
+
+    def answer(net):
+        names = unsaved(net)
+        for module in net.modules():
+            for name, value in list(vars(module).items()):
+                if isinstance(value, torch.Tensor):
+                    change(module, name, value)
+        return names
+
+    return answer
+
+
+def unsaved_by_kind(kind):
+    """None among the parameters, or dicts, count."""
+
+    def answer(net):
+        names = {*unsaved(net)}
+        for path, module in net.named_modules():
+            if kind is None:
+                found = [name for name, p in module._parameters.items() if p is None]
+            else:
+                found = [name for name, v in vars(module).items() if isinstance(v, kind) and name[0] != "_"]
+            names |= {f"{path}.{name}".lstrip(".") for name in found}
+        return sorted(names)
+
+    return answer
+
+
 ANSWERS = {
     check_agrees: Answers(
         right=[agrees, agrees_by_text, agrees_fractions, agrees_either_way, agrees_between, Agrees()],
@@ -300,7 +340,10 @@ ANSWERS = {
             "short names": (unsaved_short_names, "none of the 4 names of module '1'. It is ['Count'"),
             "tensors": (unsaved_tensors, "names are asked for"),
             "not sorted": (lambda net: unsaved(net)[::-1], "in the order of"),
-            "the net changed": (unsaved_registers, "moving_mean of net was not there before"),
+            "the net changed": (
+                unsaved_registers,
+                "`moving_mean` of the net itself was a plain attribute before the call; after it, it is a buffer",
+            ),
             "a set": (lambda net: set(unsaved(net)), "must be a list"),
             "values saved elsewhere": (unsaved_by_value, "equal those of moving_var, which is another tensor"),
             "last names": (unsaved_by_last_name, "the state_dict has '1.gamma', but not this one"),
@@ -311,8 +354,26 @@ ANSWERS = {
             "10 after 2": (lambda net: sorted(unsaved(net), key=by_numbers), "in the order of"),
             "small and capital letters": (lambda net: sorted(unsaved(net), key=str.lower), "in the order of"),
             "twice": (lambda net: sorted(2 * unsaved(net)), "twice"),
+            "all made persistent": (
+                unsaved_then(lambda m, name, t: m._non_persistent_buffers_set.clear()),
+                "the call changed what is saved: the state_dict has ['scratch']",
+            ),
+            "detached": (
+                unsaved_then(lambda m, name, t: setattr(m, name, t.detach())),
+                "`moving_mean` of the net itself is another tensor",
+            ),
+            "gradients off": (
+                unsaved_then(lambda m, name, t: t.requires_grad_(False)),
+                "requires_grad of `_table` of the net itself is not as it was",
+            ),
+            "deleted": (unsaved_then(lambda m, name, t: delattr(m, name)), "after it, it is gone"),
+            "no bias": (unsaved_by_kind(None), "'3.bias' (a parameter that is None, no tensor)"),
+            "dicts": (unsaved_by_kind(dict), "'caches' (a dict, no tensor)"),
             "never empty": (lambda net: unsaved(net) or [""], "should not have ''"),
-            "no _": (lambda net: [name for name in unsaved(net) if "_table" not in name], "lacks '_table'"),
+            "no _": (
+                lambda net: [name for name in unsaved(net) if "_table" not in name],
+                "lacks '_table' (a plain attribute: its name begins with _",
+            ),
         }
         | {slip: (partial(held, **given), words) for slip, (given, words) in SLIPS.items()},
     ),

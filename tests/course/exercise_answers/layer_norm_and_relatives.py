@@ -69,6 +69,25 @@ def layer_of_a_batch(X, normalized_shape, weight, bias, eps=1e-5):
     return layer()(Z, (0,), 1, 0, eps).reshape(X.shape) * weight + bias
 
 
+def needs_graph(function):
+    """Under no_grad, unless X asks for a gradient."""
+
+    def answer(X, *args):
+        with torch.set_grad_enabled(X.requires_grad):
+            return function(X, *args)
+
+    return answer
+
+
+def wide_for_16_bits(function):
+    return lambda X, *args: function(X.float() if X.dtype.itemsize == 2 else X, *args)
+
+
+def at_least_a_batch(X, normalized_shape, weight, bias, eps=1e-5):
+    axes = tuple(range(max(1, X.dim() - len(normalized_shape)), X.dim()))
+    return layer(lambda X: axes)(X, normalized_shape, weight, bias, eps)
+
+
 def seeded(function):
     def answer(*args, **kwargs):
         torch.manual_seed(0)
@@ -130,6 +149,13 @@ def group_in_branches(X, num_groups, weight, bias, eps=1e-5, by_length=False, co
     if X.dim() == 3 and not (by_length and X.shape[2] == X.shape[1]):
         return Y * weight[:, None] + bias[:, None]
     return Y * weight + bias
+
+
+def group_by_size(X, num_groups, weight, bias, eps=1e-5):
+    shape = [1] * X.dim()
+    shape[X.shape.index(len(weight))] = -1
+    Y = group()(X, num_groups, torch.ones_like(weight), torch.zeros_like(bias), eps)
+    return Y * weight.view(shape) + bias.view(shape)
 
 
 def group_by_view(X, num_groups, weight, bias, eps=1e-5):
@@ -236,6 +262,31 @@ def rms_rounded_early(X, weight, eps=None):
 
 def rms_wide_result(X, weight, eps=None):
     return rms(out=None if X.dtype == torch.float64 else torch.float32)(X, weight, eps)
+
+
+def rms_cut_off(X, weight, eps=None):
+    """From numbers, where it changes the type."""
+    Z = X if X.dtype.itemsize > 2 else torch.tensor(X.tolist())
+    return rms(out=X.dtype)(Z, weight, eps)
+
+
+def rms_weight_cut_off(X, weight, eps=None):
+    return rms()(X, weight if weight.dtype.itemsize > 2 else torch.tensor(weight.tolist()), eps)
+
+
+def rms_eps_of_weight(X, weight, eps=None):
+    return rms()(X, weight, torch.finfo(weight.dtype).eps if eps is None else eps)
+
+
+def rms_float32_in_place(X, weight, eps=None):
+    """float() is no copy of what is float32."""
+    Y, Z = rms()(X, weight, eps), X.detach().float()
+    Z.mul_(2)
+    return Y
+
+
+def rms_by_view(X, weight, eps=None):
+    return rms()(X.view(-1, X.shape[-1]), weight, eps).view(X.shape)
 
 
 def rms_without_weight(X, weight, eps=None):
@@ -371,6 +422,49 @@ def replace_and_rename(net, num_groups):
     return net
 
 
+def regroup(net):
+    for m in net.modules():
+        if isinstance(m, nn.GroupNorm) and m is not net:
+            m.num_groups = 2
+
+
+def freeze(gn):
+    if not gn.training and gn.affine:
+        gn.requires_grad_(False)
+
+
+def replace_tracked(net, num_groups, done=None):
+    """Knows batch norm by its running statistics."""
+    done = {} if done is None else done
+    if isinstance(net, BATCH_NORMS):
+        return done.setdefault(net, convert(net, num_groups))
+    for name, child in list(net._modules.items()):
+        if child is not None and not (isinstance(child, BATCH_NORMS) and child.running_mean is None):
+            net._modules[name] = replace_tracked(child, num_groups, done)
+    return net
+
+
+def replace_by_weight(net, num_groups, done=None):
+    """Remembers layers by their weight."""
+    done = {} if done is None else done
+    if isinstance(net, BATCH_NORMS):
+        return done.setdefault(net if net.weight is None else net.weight, convert(net, num_groups))
+    for name, child in list(net._modules.items()):
+        net._modules[name] = child and replace_by_weight(child, num_groups, done)
+    return net
+
+
+def replace_at_the_end(net, num_groups, done=None):
+    done = {} if done is None else done
+    if isinstance(net, BATCH_NORMS):
+        return done.setdefault(net, convert(net, num_groups))
+    for name, child in list(net._modules.items()):
+        if isinstance(child, BATCH_NORMS):
+            del net._modules[name]
+        net._modules[name] = child and replace_at_the_end(child, num_groups, done)
+    return net
+
+
 def replace_and_swap(net, num_groups):
     net = replace_by_name(net, num_groups)
     if isinstance(net, nn.Sequential):
@@ -409,7 +503,7 @@ ANSWERS = {
             "float32": (lambda X, *args: layer()(X, *args).float(), "dtype"),
             "torch's own, natively": (layer_native, "without F.layer_norm"),
             "one or two axes": (layer_one_or_two, "normalized_shape=(2, 3, 2) and eps=0.5"),
-            "needs a batch": (layer_of_a_batch, "(5,)"),
+            "needs a batch": (layer_of_a_batch, "normalized_shape = (3, 4)"),
             "eps fixed": (lambda X, s, w, b, eps=1e-5: layer()(X, s, w, b), "the eps that was passed"),
             "another default": (default_of(layer(), 1e-3), "the stub's eps"),
             "no default": (lambda X, s, w, b, eps: layer()(X, s, w, b, eps), "argument"),
@@ -418,6 +512,9 @@ ANSWERS = {
             "through float32": (lambda X, *args: layer()(X.float(), *args).to(X.dtype), "went through float32"),
             "no weight": (lambda X, s, w, b, eps=1e-5: layer()(X, s, 1 + 0 * w, b, eps), "the weight was left out"),
             "no bias": (lambda X, s, w, b, eps=1e-5: layer()(X, s, w, 0 * b, eps), "the bias was left out"),
+            "float32 for 16 bits": (wide_for_16_bits(layer()), "(5,) in torch.float16 must have dtype torch.float16"),
+            "no graph for the weight": (needs_graph(layer()), "where X itself needs none"),
+            "at least a batch": (at_least_a_batch, "the output for X of shape (3, 4), normalized_shape=(3, 4)"),
         },
     ),
     check_my_group_norm: Answers(
@@ -438,18 +535,26 @@ ANSWERS = {
             "detached": (group(detach=True), "keep their graph"),
             "E[x^2] - E[x]^2": (group(formula=cancelling), "around 10,000, the output"),
             "view": (group_by_view, "view size"),
-            "images only": (group_of_images, "(3, 6)"),
+            "images only": (group_of_images, "(6, 6)"),
             "weight along a length of C": (lambda *args: group_in_branches(*args, by_length=True), "(2, 6, 6)"),
             "unbiased for three axes": (lambda *args: group_in_branches(*args, correction=1), "divided by n - 1"),
             "through float32": (lambda X, *args: group()(X.float(), *args).to(X.dtype), "went through float32"),
             "no default": (lambda X, g, w, b, eps: group()(X, g, w, b, eps), "argument"),
-            "always 2 groups": (lambda X, g, *args: group()(X, 2, *args), "(3, 6), num_groups=3"),
+            "always 2 groups": (lambda X, g, *args: group()(X, 2, *args), "(6, 6), num_groups=3"),
             "size for number": (lambda X, g, *args: group()(X, X.shape[1] // g, *args), "num_groups=2"),
             "eps fixed": (lambda X, g, w, b, eps=1e-5: group()(X, g, w, b), "the eps that was passed"),
             "no weight": (lambda X, g, w, b, eps=1e-5: group()(X, g, 1 + 0 * w, b, eps), "the weight was left out"),
             "no bias": (lambda X, g, w, b, eps=1e-5: group()(X, g, w, 0 * b, eps), "the bias was left out"),
             "another default": (default_of(group(), 1e-3), "the stub's eps"),
             "seeded": (seeded(group()), "generator"),
+            "float32 for 16 bits": (wide_for_16_bits(group()), "in torch.float16 must have dtype torch.float16"),
+            "no graph for the weight": (needs_graph(group()), "where X itself needs none"),
+            "one example squeezed": (lambda X, *args: group()(X, *args).squeeze(0), "must have shape (1, 6, 2)"),
+            "one channel a group": (
+                lambda X, g, w, b, e=1e-5: X * w + b if X.dim() == 2 and g == X.shape[1] else group()(X, g, w, b, e),
+                "num_groups=4 is not right",
+            ),
+            "weight where the size is": (group_by_size, "the output for X of shape (6, 6)"),
             "torch's own, as a layer": (
                 lambda X, g, w, b, eps=1e-5: nn.GroupNorm(g, X.shape[1], eps).to(X)(X) * w[0] + b[0],
                 "without F.group_norm",
@@ -491,12 +596,17 @@ ANSWERS = {
             "in place": (rms_in_place, "weight is not as it was: before 0.75661 at index [0], after 1.51322"),
             "0 in float16": (lambda X, w, e=None: rms()(X, w, e) * (X.dtype != torch.float16), "got -0.0000"),
             "seeded": (seeded(rms()), "generator"),
+            "16 bits cut off": (rms_cut_off, "X gets no gradient for X of shape (3, 8) in torch.float16"),
+            "weight cut off in 16 bits": (rms_weight_cut_off, "weight gets no gradient for X of shape (3, 8)"),
+            "eps of the weight": (rms_eps_of_weight, "in torch.float16 is not right: eps=None means"),
+            "float32 in place": (rms_float32_in_place, "X in float32 is not as it was"),
+            "view": (rms_by_view, "view size"),
         },
     ),
     check_replace_batch_norm: Answers(
         right=[replace(), replace_by_name, replace_in_two_passes, replace_by_closure, replace_by_stack],
         wrong={
-            "children only": (replace(recurse=False), "left at 3.0.1, 6.left"),
+            "children only": (replace(recurse=False), "left at 3.0.1, 3.4, 3.5, 6.left"),
             "not the net itself": (replace(top=False), "a BatchNorm1d alone"),
             "named_children": (replace(modules=False), "left at 2."),
             "shared layer split": (replace(memo=False), "used in several places"),
@@ -534,6 +644,18 @@ ANSWERS = {
             "more": (replace_with(after=lambda net: net.register_module("7", nn.Tanh())), "`7`, of class Tanh, is new"),
             "another order": (replace_and_swap, "were moved"),
             "renamed": (replace_and_rename, "their names in the state_dict"),
+            "sync": (replace(kinds=BATCH_NORMS | nn.SyncBatchNorm), "the layer `3.6`, of class SyncBatchNorm, is no"),
+            "with statistics only": (replace_tracked, "batch norm is left at 3.4"),
+            "one for a weight": (replace_by_weight, "two layers that share a weight became one"),
+            "float32": (replace_with(after=lambda net: net.float()), "float32"),
+            "group norms regrouped": (replace_with(after=regroup), "`num_groups` of layer `3.7` of the net"),
+            "frozen in evaluation": (replace_with(change=freeze), "requires_grad of `6.still.weight`"),
+            "eps in the depth": (replace_with(change=lambda gn: setattr(gn, "eps", 1e-5)), "eps was 0.3"),
+            "eps, but not alone": (
+                lambda net, groups: replace(eps=isinstance(net, BATCH_NORMS))(net, groups),
+                "the new layer at 6.still has eps=1e-05, not 0.1.",
+            ),
+            "moved to the end": (replace_at_the_end, "the parameters come in another order"),
         },
     ),
 }

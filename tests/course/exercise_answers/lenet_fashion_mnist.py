@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from d2lnorm import evaluate_accuracy, lenet
+from d2lnorm import BatchNorm, evaluate_accuracy, lenet
 from d2lnorm.course.exercises.lenet_fashion_mnist import (
     check_accuracy_with_batch_statistics,
     check_epochs_to_reach,
@@ -18,6 +18,8 @@ from d2lnorm.course.exercises.lenet_fashion_mnist import (
     check_train_epoch,
 )
 from exercise_answers import Answers
+
+BN = nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm
 
 
 def fair_pair(seed):
@@ -104,6 +106,47 @@ def by_own_norms(seed, affine=True, frozen=False):
 
 def rebuilt(seed, change):
     return tuple(nn.Sequential(*change([*net])) for net in fair_pair(seed))
+
+
+def layers_of(net):
+    return [m for m in net if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def used_again(which):
+    """What was made once is in every pair."""
+    net, last = lenet(None), nn.Linear(84, 10)
+    norms = {n: nn.BatchNorm2d(n) if n < 20 else nn.BatchNorm1d(n) for n in (6, 16, 120, 84)}
+
+    def pair(seed):
+        with_bn, without = fair_pair(seed)
+        if which == "net":
+            net.load_state_dict(without.state_dict())
+            without = net
+        elif which == "last":
+            last.load_state_dict(without[-1].state_dict())
+            without[-1] = last
+        else:
+            torch.manual_seed(seed)
+            with_bn = lenet(lambda n, num_dims: norms[n])
+        return with_bn, without
+
+    return pair
+
+
+def constant(seed):
+    pair = fair_pair(seed)
+    for layer in (m for net in pair for m in layers_of(net)):
+        nn.init.constant_(layer.weight, seed + 1.0)
+    return pair
+
+
+def copied_but(seed, kind=nn.Linear):
+    torch.manual_seed(seed)
+    pair = lenet("torch"), lenet(None)
+    for a, b in zip(*map(layers_of, pair), strict=True):
+        if not isinstance(b, kind):
+            b.load_state_dict(a.state_dict())
+    return pair
 
 
 def norm_after_sigmoid(layers):
@@ -212,6 +255,12 @@ def without_dropout(net, batches, optimizer, deep=False):
     return train_epoch(net, batches, optimizer, train=False)
 
 
+def zeroed_after(net, batches, optimizer):
+    """What .grad held before goes into the first step."""
+    optimizer.register_step_post_hook(lambda *_: optimizer.zero_grad())
+    return train_epoch(net, batches, optimizer, zero=False)
+
+
 def late(net, batches, optimizer):
     """The first batch in evaluation mode."""
     train_epoch(net.eval(), batches[:1], optimizer, train=False)
@@ -226,7 +275,7 @@ def no_steps(net, batches, optimizer):
 def own_statistics(net, batches):
     copied = copy.deepcopy(net)
     for m in copied.modules():
-        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(m, BN):
             m.train()
     with torch.no_grad():
         right = [(copied(X).argmax(1) == y).float() for X, y in batches]
@@ -236,14 +285,16 @@ def own_statistics(net, batches):
 def untracked(net, batches):
     copied = copy.deepcopy(net)
     for m in copied.modules():
-        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(m, BatchNorm):
+            m.register_forward_pre_hook(lambda m, _: m.train() and None)
+        elif isinstance(m, BN):
             m.running_mean = m.running_var = None  # torch then takes the batch's own, in either mode
     return evaluate_accuracy(copied, batches)
 
 
 def traces(net, batches):
     for m in net.modules():
-        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(m, BN):
             m.train()
     with torch.no_grad():
         right = [(net(X).argmax(1) == y).float() for X, y in batches]
@@ -251,8 +302,8 @@ def traces(net, batches):
     return torch.cat(right).mean().item()
 
 
-def switched(net, batches, *, kinds=(nn.BatchNorm1d, nn.BatchNorm2d), deep=True, twin=True, grad=False, mean=False):
-    net = copy.deepcopy(net).eval() if twin else net
+def switched(net, batches, *, kinds=BN, deep=True, twin=True, grad=False, mean=False):
+    net = (copy.deepcopy(net) if twin else net).eval()
     for m in net.modules() if deep else net.children():
         if isinstance(m, kinds):
             m.train()
@@ -267,10 +318,10 @@ def switched(net, batches, *, kinds=(nn.BatchNorm1d, nn.BatchNorm2d), deep=True,
 
 def put_back(net, batches, *, momentum=True, counter=True, modes=True):
     state, was = copy.deepcopy(net.state_dict()), {m: m.training for m in net.modules()}
-    bns = [m for m in net.eval().modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    bns = [m for m in net.eval().modules() if isinstance(m, BN)]
     momenta = [m.momentum for m in bns]
     for m in bns:
-        m.training, m.momentum = True, 0.0
+        m.training, m.momentum = True, float(isinstance(m, BatchNorm))
     with torch.no_grad():
         hits = torch.cat([net(X).max(dim=1).indices == y for X, y in batches])
     for m, value in zip(bns, momenta, strict=True):
@@ -286,19 +337,33 @@ def put_back(net, batches, *, momentum=True, counter=True, modes=True):
 
 def by_hook(net, batches, eps=None, twin=True):
     def own(m, inputs, _):
-        return F.batch_norm(inputs[0], None, None, m.weight, m.bias, True, 0.0, m.eps if eps is None else eps)
+        weight, bias = m.parameters()
+        return F.batch_norm(
+            inputs[0], None, None, weight.flatten(), bias.flatten(), True, 0.0, m.eps if eps is None else eps
+        )
 
     net = copy.deepcopy(net).eval() if twin else net
     for m in net.modules():
-        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(m, BN):
             m.register_forward_hook(own)
     return evaluate_accuracy(net, batches)
+
+
+def half_put_back(net, batches):
+    """Knows the names of torch's statistics alone."""
+    state = {k: v.clone() for k, v in net.state_dict().items() if "moving" not in k}
+    modes = {m: m.training for m in net.modules()}
+    accuracy = switched(net, batches, twin=False)
+    net.load_state_dict(state, strict=False)
+    for m, mode in modes.items():
+        m.training = mode
+    return accuracy
 
 
 def by_functional_call(net, batches):
     modes, hits = {m: m.training for m in net.modules()}, []
     for m in net.modules():
-        m.training = isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)
+        m.training = isinstance(m, BN)
     for X, y in batches:
         state = {k: v.detach().clone() for k, v in net.state_dict().items()}
         hits += (functional_call(net, state, (X,)).argmax(1) == y).tolist()
@@ -333,7 +398,7 @@ def held_still(net, batches, thaw=True):
 def by_function(net, batches):
     twin = copy.deepcopy(net)
     for m in twin.modules():
-        m.training = isinstance(m, nn.modules.batchnorm._BatchNorm)
+        m.training = isinstance(m, nn.modules.batchnorm._BatchNorm | BatchNorm)
     return torch.stack([h for X, y in batches for h in (twin(X).detach().argmax(-1) == y)]).float().mean()
 
 
@@ -442,7 +507,22 @@ ANSWERS = {
             "shares the last": (lambda seed: only_weights(seed, shares=[4]), "share parameters"),
             "a copy with BN": (copied, "have 4 and 4"),
             "layer norm": (lambda seed: (fair_pair(seed)[1],) * 2, "have 0 and 0"),
-            "remembered": (lambda seed, nets={}: nets.setdefault(seed, fair_pair(seed)), "the same nets"),  # noqa: B006
+            "remembered": (
+                lambda seed, nets={}: nets.setdefault(seed, fair_pair(seed)),
+                "same 0.weight in the net with",
+            ),  # noqa: B006
+            "one net without": (used_again("net"), "two calls return the same 0.weight in the net without BN"),
+            "one last layer": (used_again("last"), "two calls return the same 11.weight in the net without BN"),
+            "the same norms": (used_again("norms"), "two calls return the same 1.weight in the net with BN"),
+            "constant": (constant, "all units of a layer start alike"),
+            "convolutions copied": (
+                copied_but,
+                "weights of 3 of the 5 layers (of Linear(in_features=256, out_features=120, bias=True), Linear(",
+            ),
+            "the book's norm": (
+                lambda seed: (lenet(), lenet(None)),
+                "expected nets with 4 and 0 nn.BatchNorm layers, but yours have 0 and 0",
+            ),
             "three": (lambda seed: (*fair_pair(seed), None), "return two nets"),
             "nothing": (lambda seed: None, "not None"),
             "states": (lambda seed: [net.state_dict() for net in fair_pair(seed)], "return two nets"),
@@ -510,6 +590,15 @@ ANSWERS = {
             "one step": (before_the_steps, "net(X) ran 1 time and optimizer.step() 1 time: each must run once"),
             "loss afterwards": (after_the_steps, "for 3 batches net(X) ran 6 times and optimizer.step() 3 times"),
             "first batch only": (lambda net, batches, o: train_epoch(net, batches[:1], o), "net(X) ran 1 time and"),
+            "zeroed after": (zeroed_after, "the first step used gradients that `.grad` held before the call"),
+            "zeroed once": (
+                lambda *a: (a[2].zero_grad(), train_epoch(*a, zero=False))[1],
+                "gradients of earlier batches are still in it",
+            ),
+            "none of one": (
+                lambda net, batches, o: train_epoch(net, [b for b in batches if len(b[1]) > 1], o),
+                "the epoch, whose last batch holds one example, 0.bias is not right: for 3 batches net(X) ran 2 times",
+            ),
             "backwards": (
                 lambda net, batches, o: train_epoch(net, batches[::-1], o),
                 "as if the batches came in reverse",
@@ -566,6 +655,15 @@ ANSWERS = {
             "top level": (lambda *a: switched(*a, deep=False), "the running statistics were used"),
             "1d": (lambda *a: switched(*a, kinds=nn.BatchNorm1d), "only BatchNorm1d used the batch's statistics; this"),
             "2d": (lambda *a: switched(*a, kinds=nn.BatchNorm2d), "only BatchNorm2d used the batch's statistics; this"),
+            "torch's": (
+                lambda *a: switched(*a, kinds=BN[:2]),
+                "only BatchNorm1d and BatchNorm2d used the batch's statistics; this net has d2lnorm.BatchNorm, too",
+            ),
+            "by name": (
+                lambda *a: switched(*a, kinds=(*BN, nn.InstanceNorm2d)),
+                "InstanceNorm2d worked as in training, too",
+            ),
+            "moving statistics left": (half_put_back, "moving_mean of net is not as it was"),
             "mean over batches": (lambda *a: switched(*a, mean=True), "the mean over batches"),
             "momentum left": (lambda *a: put_back(*a, momentum=0.0), "`momentum` of layer"),
             "counter left": (lambda *a: put_back(*a, counter=False), "num_batches_tracked"),

@@ -174,6 +174,10 @@ class ByHand(nn.Module):
         else:
             self.running_mean, self.running_var = torch.zeros(n), torch.ones(n)
 
+    def refuse(self, X):
+        if X.shape[0] * X.shape[1] == 1:
+            raise ValueError(X.shape)
+
     def statistics(self, X):
         return X.mean(self.axes, keepdim=True), X.var(self.axes, keepdim=True, correction=self.correction)
 
@@ -197,6 +201,7 @@ class ByHand(nn.Module):
 
     def forward(self, X):
         if self.own():
+            self.refuse(X)
             mean, var = self.statistics(X)
             self.update(X)
         else:
@@ -271,8 +276,12 @@ def only_where_sides_differ(self, X):  # "no error, so it must be right"
 EXEMPT = (*KINDS, nn.LayerNorm)
 
 
-def owned(net):
+def owned_by_layers(net):
     return [(m, name, p) for m in net.modules() for name, p in m.named_parameters(recurse=False)]
+
+
+def owned(net):
+    return list({id(p): (m, name, p) for m, name, p in owned_by_layers(net)}.values())
 
 
 def owned_without_memory(net):
@@ -322,6 +331,15 @@ def groups_whole_names(net, weight_decay):
 def groups_norm_in_name(net, weight_decay):
     names = {id(p): name for name, p in net.named_parameters()}
     return grouped(lambda m, _, p: any(s in names[id(p)] for s in ("bn", "norm", "bias")))(net, weight_decay)
+
+
+def groups_bias_of_a_layer(net, weight_decay):
+    names = {id(p): name for name, p in net.named_parameters()}
+
+    def exempt(layer, name, p):
+        return isinstance(layer, EXEMPT) or any(s in names[id(p)] for s in (".bias", "_bias"))
+
+    return grouped(exempt)(net, weight_decay)
 
 
 def groups_twice(net, weight_decay):
@@ -488,6 +506,22 @@ ANSWERS = {
                 lambda net: (len([p for m in norms(net) for p in m.parameters()]), 3),
                 "expected (10, 11), got (2, 3)",
             ),
+            "equal layers once": (
+                counter(lambda net: {(type(m), m.num_features): m for m in norms(net)}.values()),
+                "two 3d(2) and 2d(5) in nested blocks: expected (24, 28), got (20, 23)",
+            ),
+            "exact types": (
+                counter(lambda net: [m for m in norms(net) if type(m) in KINDS]),
+                "for a subclass of BatchNorm2d, with 4 channels",
+            ),
+            "by the class's name": (
+                counter(lambda net: [m for m in net.modules() if "BatchNorm" in type(m).__name__]),
+                "in a block of a class named ConvBatchNorm",
+            ),
+            "in training alone": (
+                counter(lambda net: [m for m in norms(net) if m.training]),
+                "for BatchNorm1d(3) in evaluation",
+            ),
             "swapped": (counter(pack=lambda counts: counts[::-1]), "The parameters come first"),
             "sum": (counter(pack=sum), "return a tuple"),
             "changes the net": (count_and(drop_parameters), "after it, it is gone"),
@@ -508,7 +542,18 @@ ANSWERS = {
             "batch axis": (layer_for(axis=0), "which is the batch axis"),
             "sequences as images": (layer_for(BY_AXES | {3: nn.BatchNorm2d}), "nn.BatchNorm1d is right"),
             "no sequences": (layer_for({n: BY_AXES[n] for n in (2, 4, 5)}), "but you raised a ValueError"),
-            "six axes too": (layer_for(BY_AXES | {6: nn.BatchNorm3d}), "no layer takes 6 axes"),
+            "six axes too": (
+                layer_for(BY_AXES | {6: nn.BatchNorm3d}),
+                "no layer takes an input of shape (3, 2, 4, 5, 7, 8), with 6 axes",
+            ),
+            "one pixel as none": (
+                lambda s: layer_for()([n for i, n in enumerate(s) if i < 2 or n > 1]),
+                "for shape (8, 3, 1, 1) nn.BatchNorm2d is right",
+            ),
+            "one axis too": (
+                lambda s: layer_for()(s) if len(s) != 1 else nn.BatchNorm1d(s[0]),
+                "of shape (9,), with 1 axis: raise",
+            ),
             "error returned": (returns_error, "You returned a ValueError"),
             "another error": (by_lookup, "You raised KeyError"),
             "a class": (lambda shape: type(layer_for()(shape)), "ready to be called"),
@@ -590,6 +635,23 @@ ANSWERS = {
                 by_layer(lambda s, X: X if len(X) == 1 else s.bn(X.mT).mT),
                 "(1, 6, 3) is not right: at",
             ),
+            "one value": (by_hand(refuse=lambda s, X: None), "(1, 1, 3), your layer raised no error"),
+            "not trained in evaluation": (
+                by_layer(lambda s, X: ByTranspose.forward(s, X if s.training else X.detach())),
+                "in evaluation no gradient reaches the input",
+            ),
+            "detached in evaluation": (
+                by_layer(lambda s, X: s.bn(X.mT).mT if s.training else s.bn(X.mT).mT.detach()),
+                "(2, 4, 4) has no gradient: a layer in front",
+            ),
+            "squeezed for one step": (
+                by_layer(lambda s, X: s.bn(X.mT.squeeze() if X.shape[1] == 1 else X.mT).view(X.mT.shape).mT),
+                "expected 2D or 3D input (got 1D input)",
+            ),
+            "counted in float": (
+                by_hand(count=lambda s: setattr(s, "num_batches_tracked", s.num_batches_tracked + 1.0)),
+                "must be an integer",
+            ),
             "square of the mean": (SquareOfMean, "a mean of 10,000"),
             "in place": (InPlace, "X is not as it was"),
             "seeds": (by_layer(seeds_itself), "seeded torch's global generator"),
@@ -616,6 +678,23 @@ ANSWERS = {
             "group norm too": (
                 grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.GroupNorm)),
                 "2.weight, of a GroupNorm, must decay",
+            ),
+            "instance norm too": (
+                grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.modules.batchnorm._NormBase)),
+                "4.weight, of an InstanceNorm1d, must decay",
+            ),
+            "RMS norm too": (
+                grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.RMSNorm)),
+                "5.weight, of a RMSNorm, must decay",
+            ),
+            "exact types": (
+                grouped(lambda m, n, p: type(m) in EXEMPT or "bias" in n),
+                "1.weight, of a SubclassOfBatchNorm2d, must not decay",
+            ),
+            "a layer's bias alone": (groups_bias_of_a_layer, "for a single linear layer: bias, of a Linear, must not"),
+            "a tied weight twice": (
+                grouped(walk=owned_by_layers),
+                "a net whose last layer has the embedding's weight: a parameter is in the groups twice",
             ),
             "embeddings exempt": (
                 grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.Embedding)),
@@ -659,7 +738,7 @@ ANSWERS = {
             fixed(first=lambda s, X: Fixed.first(s, X.float())),
         ],
         wrong={
-            "as given": (Broken, "used twice"),
+            "as given": (Broken, "applied twice"),
             "shared scale": (fixed(change=share_scale), "share a tensor"),
             "in a dict": (
                 fixed(change=hide_norm, third=lambda s, X: s.norms["hidden"](s.hidden(X.flatten(1))).relu()),
@@ -679,7 +758,14 @@ ANSWERS = {
             "no running statistics": (fixed(options={"track_running_stats": False}), "8, 8 and 32 features"),
             "no affine": (fixed(options={"affine": False}), "must have a scale, 1 at the start"),
             "another momentum": (fixed(options={"momentum": 0.5}), "momentum 0.1"),
-            "another eps": (fixed(options={"eps": 1e-3}), "the convolutions' padding, each batch norm's eps"),
+            "another eps": (
+                fixed(options={"eps": 1e-3}),
+                "padding, each batch norm's eps, the activation, the kind of",
+            ),
+            "the hidden layer's norm twice": (
+                fixed(third=lambda s, X: s.norm3(s.norm3(s.hidden(X.flatten(1)))).relu()),
+                "a batch norm is applied twice in one call of the net",
+            ),
             "kernels of 5": (fixed(kernel=5), "(8, 1, 5, 5)"),
             "padding by reflection": (
                 fixed(padding_mode="reflect"),

@@ -88,9 +88,9 @@ def load_by_setattr(net, file):
     state = torch.load(file)
     for name, parameter in net.named_parameters():
         parameter.data.copy_(state.pop(name))
-    for name, _ in [*net.named_buffers()]:
+    for name, old in [*net.named_buffers()]:
         path, _, last = name.rpartition(".")
-        setattr(net.get_submodule(path), last, state.pop(name))
+        setattr(net.get_submodule(path), last, state.pop(name).to(old.dtype))
     return net.eval()
 
 
@@ -127,6 +127,8 @@ def load_slip(net, file, slip="", files={}):  # noqa: B006  it is a slip
         raise KeyError(missing)
     if slip == "float32":
         net.float()
+    if slip == "the file's type":
+        net.to(next(iter(state.values())).dtype)
     if slip == "rounded":
         state = {name: t.float() for name, t in state.items()}
     of_bn = {
@@ -161,6 +163,7 @@ LOAD = {
     "more than one": "without an error", "warns": "without an error",
     "rounded": "weight is not right: at index [0] expected",
     "float32": "weight must have dtype torch.float64, but has torch.float32",
+    "the file's type": "a torch.float32 file into a torch.float64 net, conv.weight must have dtype torch.float64, but",
     "no count": "bn.num_batches_tracked is not what the file holds, though other buffers are; every",
     "of BN alone": "other.running_mean is not what the file holds, though other", "the root's mode": "needs eval()",
     "parameters only": "file holds, nor is any other buffer: named_parameters() lists none",
@@ -186,7 +189,7 @@ def freeze_by_hook(net):
     return net
 
 
-def freeze_at_the_root(net, always=None):
+def freeze_at_the_root(net, always=None, returned="net"):
     """Right with None: `train` of the net itself; a BN alone is its own root."""
     layers, usual = norms(net), net.train
 
@@ -194,7 +197,7 @@ def freeze_at_the_root(net, always=None):
         usual(mode if always is None else always)
         for m in layers:
             m.training = False
-        return net
+        return returned and net
 
     net.train = train
     for m in layers:
@@ -213,9 +216,10 @@ def freeze_by_forward(net, slip=""):
     """Right without a slip: batch norm with the running statistics, whatever the mode."""
 
     def forward(X, m, old):
-        mean, var = old if slip == "captured" else (m.running_mean, m.running_var)
+        mean, var = old if slip in {"captured", "cloned"} else (m.running_mean, m.running_var)
         if slip == "counts on":
             m.num_batches_tracked += 1
+        mean, var = mean.to(X), var.to(X)
         w, b = (m.weight.detach(), m.bias.detach()) if slip == "detached" else (m.weight, m.bias)
         eps = 1e-5 if slip == "usual eps" else m.eps
         if slip == "the net before detached":
@@ -226,7 +230,19 @@ def freeze_by_forward(net, slip=""):
             return F.batch_norm(X, mean, var, w, b, False, 0.0, eps)
 
     for m in norms(net):
-        m.forward = partial(forward, m=m, old=(m.running_mean.clone(), m.running_var.clone()))
+        old = m.running_mean, m.running_var
+        m.forward = partial(forward, m=m, old=[t.clone() for t in old] if slip == "cloned" else old)
+    return net
+
+
+def freeze_with_gamma(net):
+    def forward(X, m):
+        like = (1, -1, 1, 1, 1)[: X.dim()]
+        scale = m.weight.view(like) / (m.running_var.view(like) + m.eps).sqrt()
+        return (X - m.running_mean.view(like)) * scale + m.bias.view(like)
+
+    for m in norms(net):
+        m.forward = partial(forward, m=m)
     return net
 
 
@@ -256,9 +272,12 @@ UNFROZEN = {"put back", "momentum 0", "track_running_stats"}
 def freeze_slip(net, slip=""):
     """Right without a slip: `train` of each BN does nothing any more."""
     kinds = {"1d": nn.BatchNorm1d, "2d": nn.BatchNorm2d, "without 3d": nn.BatchNorm1d | nn.BatchNorm2d}
+    always = {"train returns None": lambda mode=True: None, "train asks for the mode": lambda mode: net}
     found = [m for m in net.modules() if isinstance(m, kinds.get(slip, NORMS))]
     depth = {"the net's own": 1, "two levels": 2}.get(slip, 9)
     found = [m for path, m in net.named_modules() if m in found and path.count(".") < depth]
+    if slip == "exact types":
+        found = [m for m in found if type(m) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)]
     if slip == "all with statistics":
         found = [m for m in net.modules() if hasattr(m, "running_mean")]
     if slip == "in Sequential":
@@ -276,11 +295,17 @@ def freeze_slip(net, slip=""):
         elif slip in UNFROZEN:
             vars(m).update({"momentum": 0.0} if slip == "momentum 0" else {"track_running_stats": False})
         elif slip != "eval once":
-            m.train = (lambda: net) if slip == "without mode" else lambda mode=True, m=m: type(m).train(m, False)
+            m.train = (
+                always[slip]
+                if slip in always
+                else (lambda: net)
+                if slip == "without mode"
+                else lambda mode=True, m=m: type(m).train(m, False)
+            )
         if slip in {"parameters, too", "the bias, too"}:
             (m if slip == "parameters, too" else m.bias).requires_grad_(False)
-    if slip == "all learns":
-        net.requires_grad_(True)
+    for m in found if slip == "BN learns" else [net] if slip == "all learns" else []:
+        m.requires_grad_(True)
     if slip == "everything":
         net.eval().train = lambda mode=True: net
     if slip == "all while it computes":
@@ -325,6 +350,10 @@ FREEZE = {
     "parameters, too": "requires_grad of bn.weight was True and is now False; leave every parameter's",
     "the bias, too": "requires_grad of bn.bias was True and is now False; leave",
     "all learns": "requires_grad of conv.bias was False and is now True; leave every parameter",
+    "BN learns": "requires_grad of head.out.1.bias was False and is now True; leave every parameter",
+    "exact types": "a net that is itself a SubclassOfBatchNorm2d is not frozen",
+    "train returns None": "for a net that is itself a BatchNorm1d, net.train() must return net",
+    "train asks for the mode": "<lambda>() missing 1 required positional argument: 'mode'",
     "train called": "any net.train(), these layers are in the wrong mode", "eval called": "the wrong mode: NetWith",
     "modes of the root": "before any net.train(), these layers are in the wrong mode: Dropout",
     "copy": "must return the net",
@@ -335,7 +364,8 @@ FREEZE = {
     "all while it computes": "Conv2d (ev",
 }  # fmt: skip
 FORWARD = {
-    "captured": "after net.load_state_dict(...), in torch.float32, the output", "counts on": "num_batches_tracked",
+    "captured": "after net.double() and net.load_state_dict(...), in torch.float64, the output",
+    "cloned": "after net.double() and net.load_state_dict(...)", "counts on": "num_batches_tracked",
     "detached": "must go on learning", "usual eps": "the output of BatchNorm1d (eps=0.1) is",
     "no gradient": "must go on learning",
     "the net before detached": "conv.weight gets no gradient", "in float32": "in torch.float64, the output",
@@ -468,6 +498,8 @@ class Slip(Layer):
         self.count = 0
 
     def factor(self):
+        if self.slip == "the first sets" and self.num_batches_tracked == 1:
+            return 1.0
         if self.slip == "own count" and self.momentum is None:
             return 1 / self.count
         return super().factor()
@@ -477,6 +509,11 @@ class Slip(Layer):
         self.count += self.training
         if of == "refused in evaluation" or of == "a batch of one" and self.training and len(X) == 1:
             self.check(rows if of == "refused in evaluation" else 1)
+        if of == "not before a batch" and not self.training and self.num_batches_tracked == 0:
+            raise RuntimeError("train first")
+        if of == "the batch's own before a batch" and not self.training and self.num_batches_tracked == 0:
+            mean, var = X.mean((0, 2), keepdim=True), X.var((0, 2), correction=0, keepdim=True)
+            return self.weight[:, None] * self.normalized(X, mean, var) + self.bias[:, None]
         if of == "returned as it is" and rows == 1:
             return X
         if of == "F in evaluation" and not self.training:
@@ -554,9 +591,12 @@ def rescaled_once(self, X, mean, var):
 
 
 LAYER = {
-    "default 0.9": "eps and momentum left at their defaults, is not right: at index", "fixed": "running_mean",
-    "default 1e-6": "eps and momentum left at their defaults", "fixed eps": "eps=0.5, momentum=0.3, is not right",
-    "order": "eps=0.5, momentum=0.3, is not right", "3 channels": "(5,) and type torch.float32, as in PyTorch, but has",
+    "default 0.9": "running_mean after train(), for a float64 tensor of shape (3, 4, 2), eps and momentum left",
+    "fixed": "running_mean",
+    "default 1e-6": "eps and momentum left at their defaults",
+    "fixed eps": "eps=0.5, momentum=0.3 and num_batches_tracked 0 before",
+    "order": "eps=0.5, momentum=0.3 and num_batches_tracked 0 before it, is not right",
+    "3 channels": "(5,) and type torch.float32, as in PyTorch, but has",
     "own count": "momentum=None and num_batches_tracked 20 before it",
     "a batch of one": "(1, 3, 4)", "returned as it is": "raise a ValueError; your code raised nothing",
     "F in evaluation": "without using", "2-D alone": "size of tensor", "2-D in evaluation": "size of tensor",
@@ -568,6 +608,9 @@ LAYER = {
     "counts evaluation": "num_batches_tracked must stay as it is in a call after eval()", "nothing": "must be a tensor",
     "in place": "the input is not as it was", "a tuple": "must be a tensor",
     "refused in evaluation": "one row alone must do", "trains again": "changed the layer's mode",
+    "the first sets": "running_mean after train(), for a float64 tensor of shape (3, 3, 2), eps=0.5, momentum=0.3 and",
+    "not before a batch": "RuntimeError: train first",
+    "the batch's own before a batch": "and num_batches_tracked 0 before it, is not right: the other mode's statistics",
     "weights held small": "weight must stay as it is in a call after train()",
 }  # fmt: skip
 STARTS = {
@@ -604,11 +647,13 @@ METHODS = {
     "always the batch": ({"mode": lambda self: True}, "the output after eval()"),
     "None as 0.1": (
         {"factor": lambda self: 0.1 if self.momentum is None else self.momentum},
-        "and num_batches_tracked 20 before"),
+        "momentum=None and num_batches_tracked 0 before"),
     "or": ({"factor": lambda self: self.momentum or 1 / self.num_batches_tracked}, "momentum=0.0"),
     "cached": ({"normalized": rescaled_once}, "the output after eval()"),
     "one row": ({"check": refusing(1)}, "raise a ValueError; your code raised nothing"),
     "RuntimeError": ({"check": refusing(2, RuntimeError)}, "raise a ValueError; your code raised RuntimeError"),
+    "statistics in float32": (
+        {"average": lambda self, old, new: Layer.average(self, old, new.float())}, "float32's digits only"),
     "two rows": ({"check": refusing(3)}, "too few"),
 }  # fmt: skip
 
@@ -659,6 +704,11 @@ ANSWERS = {
                 partial(freeze_at_the_root, always=True),
                 "after net.eval(), these layers are",
             ),
+            "train of the net returns None": (
+                partial(freeze_at_the_root, returned=None),
+                "net.train(True) must return net, as before",
+            ),
+            "gamma needed": (freeze_with_gamma, "m.weight.view"),
             "copies": (partial(freeze_by_replacing, copied=True), "bn.weight was replaced by another object"),
             "all of the process": (freeze_everywhere, "a BatchNorm1d of another net is frozen, too"),
         },

@@ -88,18 +88,24 @@ def masked(
     fill=0.0,
     detach=False,
     out=lambda Y, X: Y,
+    formula=None,
 ):
     def masked_batch_norm(X, lengths, weight, bias, eps=1e-5):
         real = real_of(X, lengths)
         tokens = stats(X, real) if stats else X[real]
         tokens = tokens.detach() if detach else tokens
         var, mean = torch.var_mean(tokens, 0, correction=correction)
+        var = formula(tokens) if formula else var
         w, b = scale(weight, bias)
         Z = X.masked_fill(~real[..., None], 0)
         Y = w * (Z - mean) / (var.sqrt() + eps if outside else (var + eps).sqrt()) + b
         return out(Y.masked_fill(~real[..., None], fill) if clear else Y, X)
 
     return masked_batch_norm
+
+
+def moments(tokens):
+    return (tokens**2).mean(0) - tokens.mean(0) ** 2
 
 
 def masked_by_sums(X, lengths, weight, bias, eps=1e-5):
@@ -327,6 +333,20 @@ def running_back(blocks, X):
     return found
 
 
+def batch_norms_back(blocks, X):
+    norms = [m for m in blocks.modules() if isinstance(m, nn.BatchNorm1d)]
+    states = [copy.deepcopy(m.state_dict()) for m in norms]
+    found = stream(copied=False)(blocks, X.clone())
+    for m, state in zip(norms, states, strict=True):
+        m.load_state_dict(state)
+    return found
+
+
+def of_a_copy(function):
+    """A block may work in place on X."""
+    return lambda blocks, X: function(blocks, X.clone())
+
+
 def momentum_0(blocks, X):
     for m in blocks.modules():
         m.momentum = 0.0 if hasattr(m, "momentum") else None
@@ -336,13 +356,18 @@ def momentum_0(blocks, X):
 def stream_by_slices(blocks, X):
     """From the start again for each."""
     with torch.inference_mode():
-        return [float(((Y := copy.deepcopy(blocks)[:n](X)) - Y.mean()).square().mean()) for n in range(len(blocks) + 1)]
+        return [
+            float(((Y := copy.deepcopy(blocks)[:n](X.clone())) - Y.mean()).square().mean())
+            for n in range(len(blocks) + 1)
+        ]
 
 
-def stream_by_moments(blocks, X):
+def stream_by_moments(blocks, X, dtype=torch.float64):
+    """Right in float64 only."""
     net, found = copy.deepcopy(blocks), []
     for n in range(len(net) + 1):
-        found.append((X.detach() ** 2).mean().item() - X.detach().mean().item() ** 2)
+        Z = X.detach().to(dtype or X.dtype)
+        found.append(((Z**2).mean() - Z.mean() ** 2).item())
         X = net[n](X) if n < len(net) else X
     return found
 
@@ -400,11 +425,16 @@ ANSWERS = {
             "a step late": (lambda s, p, w: rate()(s, p, w + 1), "is not right"),
             "from the end, plus 1": (rate(after=lambda s, w: 1 / math.sqrt(s - w + 1)), "is not right"),
             "whole numbers": (rate(before=lambda s, w: s // w), "step 1"),
-            "peak 0.3": (rate(scale=lambda p: 0.3), "with peak 2.0"),
+            "peak 0.3": (rate(scale=lambda p: 0.3), "with peak 2 "),
             "4000 steps": (lambda s, p, w: rate()(s, p, 4000), "is not right"),
             "down in a line": (rate(after=lambda s, w: max(0, 2 - s / w)), "is not right"),
             "counts its calls": (rate_of_calls, "is not right"),
             "seeded": (seeded(rate()), "generator"),
+            "an int at the peak": (
+                lambda s, p, w: p if s == max(w, 1) else rate()(s, p, w),
+                "return a float; the rate at step 40, with peak 2 and warm_up 40, is 2, of type int",
+            ),
+            "at least a hundredth": (lambda s, p, w: max(rate()(s, p, w), p / 100), "at step 280000"),
         },
     ),
     check_masked_batch_norm: Answers(
@@ -466,12 +496,17 @@ ANSWERS = {
             "weight changed": (doubled_after, "weight is not as it was"),
             "lengths changed": (lambda *args: doubled_after(*args, which=1), "lengths is not as it was"),
             "seeded": (seeded(masked()), "generator"),
+            "in one pass": (masked(formula=moments), "the output for float32 X around 10,000"),
+            "float32 for 16 bits": (
+                masked_with(lambda X, *rest: (X if X.dtype.itemsize > 2 else X.float(), *rest)),
+                "the output for float16 X must have dtype torch.float16",
+            ),
             "a pair": (lambda *args: (masked()(*args), None), "must be a tensor"),
         },
     ),
     check_stream_variances: Answers(
-        right=[stream(), stream_by_hooks, stream_by_slices, stream_by_moments, stream_functional]
-        + [stream_by_numpy, stream_by_state],
+        right=[of_a_copy(f) for f in (stream(), stream_by_hooks, stream_by_moments, stream_functional)]
+        + [of_a_copy(stream_by_numpy), of_a_copy(stream_by_state), stream_by_slices],
         wrong={
             "unbiased": (stream(lambda t: t.var()), "divided by n - 1"),
             "deviations": (stream(lambda t: t.std(correction=0)), "standard deviations"),
@@ -515,6 +550,13 @@ ANSWERS = {
             "double": (stream_after(lambda net, X: net.double()), "is not as it was"),
             "number of batches": (running_back, "num_batches_tracked"),
             "seeded": (seeded(stream()), "generator"),
+            "X worked on in place": (stream(), "X is not as it was"),
+            "in one pass": (
+                of_a_copy(lambda blocks, X: stream_by_moments(blocks, X, None)),
+                "for one block in evaluation mode",
+            ),
+            "statistics of batch norm alone put back": (batch_norms_back, "0.1.running_mean of blocks is not"),
+            "no empty net": (of_a_copy(lambda blocks, X: blocks[0] and stream()(blocks, X)), "out of range"),
             "nothing": (lambda blocks, X: None, "return a list"),
         },
     ),

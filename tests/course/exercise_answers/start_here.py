@@ -213,6 +213,18 @@ def unbiased(X, eps=1e-5):
     return (X - X.mean(dim=AXES, keepdim=True)) / (X.var(dim=AXES, keepdim=True) + eps).sqrt()
 
 
+def nan_at_a_constant(X, eps=1e-5):
+    D = X - X.mean(AXES, True)
+    return D / (D.square().mean(AXES, True).sqrt() ** 2 + eps).sqrt()
+
+
+def one_pass_after(shift):
+    """The variance in one pass, after one number was taken off everywhere."""
+    return scaled_by(
+        lambda X, eps: (((Z := X - shift(X)) ** 2).mean(AXES, True) - Z.mean(AXES, True) ** 2 + eps).sqrt()
+    )
+
+
 def eps_outside(X, eps=1e-5):
     return (X - X.mean(dim=AXES, keepdim=True)) / (X.std(dim=AXES, keepdim=True, correction=0) + eps)
 
@@ -438,7 +450,7 @@ ANSWERS = {
             ),
             "the variance detached": (
                 scaled_by(lambda X, eps: deviation(X.detach(), eps)),
-                "the gradient by X is not right: it lacks the part through the variance, where X",
+                "is not right: it lacks the part through the variance, where X",
             ),
             "the mean detached": (
                 scaled_by(deviation, lambda X: X.detach().mean(AXES, True)),
@@ -446,12 +458,16 @@ ANSWERS = {
             ),
             "large numbers clipped": (
                 changed(lambda X: X.clamp(max=1e4)),
-                "the result for means around 10,000 in float32 is not right: at index",
+                "with means of 10,000, 0 and -10,000 in float32 is not right: at index",
             ),
             "large numbers flattened": (
                 changed(after=lambda Y, X: Y.flatten() if X.max() > 1e3 else Y),
-                "the result for means around 10,000 in float32 must have shape (4, 2, 3, 3)",
+                "with means of 10,000, 0 and -10,000 in float32 must have shape (4, 3, 3, 3)",
             ),
+            "NaN": (nan_at_a_constant, "the gradient by X, whose channel 2 is constant, is not right: 4 of its 12"),
+            "one mean for all": (one_pass_after(torch.mean), "means of 10,000, 0 and -10,000 in float32 is not right"),
+            "the first number": (one_pass_after(lambda X: X[0, 0, 0, 0]), "means of 10,000, 0 and -10,000 in float32"),
+            "one image": (lambda X, eps=1e-5: right(X, eps) if len(X) > 1 else X.clone(), "X of shape (1, 2, 3, 5)"),
             "by numpy": (lambda X, eps=1e-5: torch.from_numpy(right(X.detach(), eps).numpy()), "the gradient is lost"),
             "the layer's eps": (by_layer(eps=1e-5), "it is as with eps near 0, but eps = 0.5 was passed"),
             "a layer in float32": (by_layer(dtype=torch.float32), "your code stopped"),
@@ -507,7 +523,7 @@ ANSWERS = {
                 "it lacks the part through the mean and variance, where X",
             ),
             "gradient lost": (gradient_lost, "the gradient is lost"),
-            "default eps": (default_eps_too_large, "for X of shape (2, 2, 3, 5) with the default eps is not right"),
+            "default eps": (default_eps_too_large, "for X of shape (1, 2, 3, 5) with the default eps is not right"),
         },
     ),
 }

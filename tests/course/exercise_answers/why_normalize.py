@@ -280,6 +280,18 @@ def renamed(name=lambda key: key, pair=lambda p: p, keep=lambda m: True):
     return answer
 
 
+def late_with(choose):
+    """The outputs are looked at in the end, when some layers do not work in place."""
+
+    def answer(net, X):
+        probe = copy.deepcopy(net)
+        for m in filter(choose, probe.modules()):
+            m.inplace = False
+        return statistics_with(late=True)(probe, X)
+
+    return answer
+
+
 def statistics_in_sequence(net, X):
     found, X = {}, X.clone()
     with torch.no_grad():
@@ -312,7 +324,7 @@ def statistics_with_forward(net, X, probe=copy.deepcopy):
 
 def calibrate(net, X):
     """With nn.BatchNorm1d's statistics."""
-    x = X.detach()
+    x = X.clone()
     with torch.no_grad():
         for layer in net:
             if isinstance(layer, nn.Linear):
@@ -322,7 +334,57 @@ def calibrate(net, X):
                 mean, std = bn.running_mean, (bn.running_var * (n - 1) / n).sqrt()
                 layer.weight.copy_(layer.weight / std[:, None])
                 layer.bias.copy_((layer.bias - mean) / std)
-            x = layer(x)
+            x = copy.deepcopy(layer)(x)
+
+
+def on_a_copy(answer):
+    """The linear layers of a copy are calibrated; their parameters are taken over."""
+
+    def calibrated(net, X):
+        probe = copy.deepcopy(net)
+        answer(probe, X.clone())
+        for layer, done in zip(net, probe, strict=True):
+            if isinstance(layer, nn.Linear):
+                layer.load_state_dict(done.state_dict())
+
+    return calibrated
+
+
+def restored(answer, mode=None, bring_back=True, own=torch.clone):
+    """Buffers and modes are put back afterwards; meanwhile the net may be in another mode."""
+
+    def calibrated(net, X):
+        buffers, modes = [b.clone() for b in net.buffers()], [m.training for m in net.modules()]
+        net.train(mode) if mode is not None else None
+        answer(net, own(X))
+        for m, training in zip(net.modules(), modes, strict=True):
+            m.training = training if bring_back else net.training
+        for b, old in zip(net.buffers(), buffers, strict=True):
+            b.copy_(old)
+
+    return calibrated
+
+
+def calibrate_norms(net, X):
+    """The batch norms' weights, too."""
+    calibrate(net, X)
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.BatchNorm1d):
+                layer.weight.mul_(0.5)
+
+
+def calibrate_where(choose):
+    """Only layers that `choose` takes, by themselves and what they put out."""
+
+    def answer(net, X):
+        X = X.clone()
+        for layer in net:
+            if isinstance(layer, nn.Linear) and choose(layer, layer(X)):
+                calibrate(nn.Sequential(layer), X)
+            X = layer(X).detach()
+
+    return restored(answer)
 
 
 def calibrate_with(
@@ -468,7 +530,11 @@ ANSWERS = {
             "other rows": (of_input(lambda X: X.reshape(X.shape[1], -1).amax(1) <= 0), "is not right: expected"),
             "no width": (
                 of_input(lambda X: X.amax((0, 2) if X.dim() > 2 else 0) <= 0),
-                "shape (4, 16, 3, 2), with 5 of its 16 channels dead, is not right: expected",
+                "shape (4, 23, 3, 2), with 7 of its 23 channels dead, is not right: expected",
+            ),
+            "the pixels' mean": (
+                of_input(lambda X: (X.mean((2, 3)) if X.dim() > 2 else X).amax(0) <= 0),
+                "a channel with a positive pixel is not dead, even if the mean of its pixels is negative",
             ),
             "counted": (lambda X: all_rows_dead(X).sum().item(), "is not right: expected"),
             "percent": (lambda X: 100 * dead_share(X), "is not right: expected"),
@@ -500,6 +566,7 @@ ANSWERS = {
             chain_by_recursion,
             chain_accumulated,
             chain_of_slopes(lambda a, h: math.exp(-a) * h**2),
+            chain_of_slopes(lambda a, h: (1 - math.tanh(a / 2) ** 2) / 4),
         ],
         wrong={
             "differences": (chain_by_differences, "to a few digits only"),
@@ -522,6 +589,10 @@ ANSWERS = {
             "slopes of tanh": (
                 chain_of_slopes(lambda a, h: 1 - h**2),
                 "the derivative by a_2 was expected to be 0.0127834, but is 0.574366",
+            ),
+            "slopes at least 1e-6": (
+                chain_of_slopes(lambda a, h: max(h * (1 - h), 1e-6)),
+                "for x = 1.0, weights = [2.0, -20.0, 3.0], the list is not right: the derivative by a_1 was expected",
             ),
             "slopes of the input": (
                 chain_of_slopes(lambda a, h: a * (1 - a)),
@@ -570,6 +641,10 @@ ANSWERS = {
         wrong={
             "inplace off": (on_the_net(each_layer(inplace=False)), "`inplace` of layer"),
             "momentum 0": (on_the_net(each_layer(momentum=0.0)), "`momentum` of layer"),
+            "momentum 0, then 0.1": (
+                on_the_net(each_layer(momentum=0.0), each_layer(momentum=0.1)),
+                "`momentum` of layer '1.0' of a net with a block is not as it was: before 0.01, after 0.1",
+            ),
             "statistics not tracked": (on_the_net(each_layer(track_running_stats=False)), "`track_running_stats` of"),
             "all training": (on_the_net(after=lambda net: net.train()), "the mode of layer"),
             "the net's mode alone": (on_the_net(after=lambda net: net.train(net.training)), "the mode of layer"),
@@ -622,16 +697,28 @@ ANSWERS = {
                 "this is the variance",
             ),
             "too late": (statistics_with(late=True), "works in place"),
+            "late, without nn.ReLU in place": (
+                late_with(lambda m: isinstance(m, nn.ReLU)),
+                "layer '1.0' of a net with",
+            ),
+            "late, all layers not in place": (late_with(lambda m: hasattr(m, "inplace")), "layer '2' of a net with"),
+            "torch's own layers": (renamed(keep=lambda m: "torch.nn" in type(m).__module__), "the keys must be"),
+            "in one pass": (
+                statistics_with(
+                    pair=lambda x: ((m := x.mean().item()), max(x.square().mean().item() - m * m, 0) ** 0.5)
+                ),
+                "layer 'last' of a net that branches, with a last bias of 10,000 is not right: at index [1]",
+            ),
             "graph kept": (statistics_with(pair=lambda x: (x.mean(), x.std(correction=0))), "hang on the graph"),
         },
     ),
     check_calibrate: Answers(
         right=[
             calibrate,
-            calibrate_with(),
-            calibrate_layers(),
-            calibrate_by_hooks,
-            calibrate_by_numpy,
+            on_a_copy(calibrate_with()),
+            restored(calibrate_layers()),
+            restored(calibrate_by_hooks),
+            on_a_copy(calibrate_by_numpy),
         ],
         wrong={
             "without the last": (
@@ -649,19 +736,42 @@ ANSWERS = {
             "each once": (calibrate_layers(walk=lambda net: net.children()), "was it applied in both?"),
             "eps": (
                 calibrate_layers(std=lambda a: deviation(a) + 1e-5),
-                "In unit 2 it is 0.9619: what were its weights divided by, and is that exactly",
+                "In unit 2 it is 0.9682: what were its weights divided by, and is that exactly",
             ),
             "eps under the root": (
                 calibrate_layers(std=lambda a: (deviation(a) ** 2 + 1e-5).sqrt()),
-                "In unit 2 it is 0.07969: what were its weights divided by",
+                "In unit 2 it is 0.0959: what were its weights divided by",
             ),
             "at least 0.001": (
                 calibrate_layers(std=lambda a: deviation(a).clamp(min=1e-3)),
-                "In unit 2 it is 0.2528: what were its weights divided by",
+                "In unit 2 it is 0.3047: what were its weights divided by",
             ),
             "mean square": (
                 calibrate_layers(std=lambda a: a.norm(dim=0) / len(a) ** 0.5),
                 "what were its weights divided by, and is that exactly the deviation?",
+            ),
+            "X written": (
+                restored(calibrate_layers(), own=lambda X: X),
+                "X for a net with two batch norms is not as it was",
+            ),
+            "running statistics": (
+                lambda net, X: calibrate_layers()(net, X.clone()),
+                "2.running_mean of a net with two",
+            ),
+            "a net evaluating": (restored(calibrate_layers(), False), "did each run in its own?"),
+            "a net in training": (restored(calibrate_layers(), True), "did each run in its own?"),
+            "the net's mode for all": (
+                restored(calibrate_layers(), bring_back=False),
+                "the mode of layer '4' of a net",
+            ),
+            "batch norms": (calibrate_norms, "2.weight of a net with two batch norms is not as it was"),
+            "not the frozen": (
+                calibrate_where(lambda layer, a: layer.weight.requires_grad),
+                "the weights of layer 3 of the net that was passed, a net with two batch norms, are unchanged",
+            ),
+            "near enough": (
+                calibrate_where(lambda layer, a: (deviation(a) - 1).abs().max() > 0.1 or a.mean(0).abs().max() > 0.1),
+                "the weights of layer 1 of the net that was passed, a net of one linear layer, are unchanged",
             ),
             "evaluation mode": (then(lambda net: net.eval()), "the mode of a net"),
             "training mode": (then(lambda net: net.train()), "the mode of a float64 net"),

@@ -1,6 +1,7 @@
 """What the checks of all notebooks share: a concept a file."""
 
 __all__ = [
+    "calibration",
     "calls",
     "chunks",
     "draws",
@@ -8,11 +9,16 @@ __all__ = [
     "features_last",
     "feedback",
     "folds",
+    "frozen",
+    "groups",
     "functions",
     "layers",
     "nets",
+    "paths",
     "returned",
     "slips",
+    "streams",
+    "swaps",
     "traces",
     "twins",
     "words",

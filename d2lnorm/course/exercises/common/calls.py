@@ -4,11 +4,14 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from d2lnorm.course.exercises.common.draws import seeded
-from d2lnorm.course.exercises.common.feedback import expect
+from d2lnorm.course.exercises.common.feedback import described, expect
 from d2lnorm.course.exercises.common.traces import kept
 
-__all__ = ["drawn", "expect_outcomes"]
+__all__ = ["drawn", "expect_outcomes", "expect_rare"]
 
 
 def drawn(answer: Callable, given: dict[str, Any], p: float, training: bool) -> list[Any]:
@@ -34,3 +37,14 @@ def expect_outcomes(rows: list[tuple[float, float]], dropped: float, what: str) 
     expect(not missing, f"{words}: draw for each by itself{', and do not fix how many' if fixed else ''}.")
     values = len(set(rows))
     expect(values == 4, f"two {what} and p = 0.5 have 4 outcomes, but {len(rows)} calls gave {values} different ones.")
+
+
+def expect_rare(answer: Callable[[Tensor, float], Any], what: str) -> None:
+    """Expect a float16 result for 20,000 float16 ones, and the right share of zeros at p = 0.005 and p = 0.995."""
+    for p in (0.005, 0.995):
+        ones = torch.ones(200, 100, dtype=torch.float16)
+        Y, of = answer(ones, p), f"of 20,000 ones in float16, in training at p = {p},"
+        is_half = isinstance(Y, Tensor) and Y.dtype == ones.dtype
+        expect(is_half, f"{what} {of} must be a float16 tensor, but is {described(Y)}.")
+        share = (Y == 0).double().mean().item()
+        expect(abs(share - p) < 0.0025, f"{of} a share of {share:.4f} was dropped; about {p} should be.")

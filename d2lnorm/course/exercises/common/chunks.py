@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d2lnorm.course.exercises.common.feedback import expect
 
-__all__ = ["stream", "weighed"]
+__all__ = ["refilled", "stream", "weighed"]
 
 
 def stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
@@ -21,6 +21,13 @@ def stream(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
         alive = sum(old() is not None for old in given)  # this one, the loop's, and perhaps one more
         expect(alive <= 3, "it keeps old chunks; the data would not fit into memory. Keep n, mean and M only.")
         yield chunk
+
+
+def refilled(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """Yield chunks that all lie in one buffer: each is written over the one before it."""
+    buffer = parts[0].new_empty(max(len(part) for part in parts), *parts[0].shape[1:])
+    for part in parts:
+        yield buffer[: len(part)].copy_(part)
 
 
 def weighed(parts: tuple[Tensor, ...]) -> Iterator[Tensor]:

@@ -9,20 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["NORMS", "epoch", "seen_in", "slipped", "strange"]
+__all__ = ["NORMS", "epoch", "give_gradients", "seen_in", "slipped", "strange"]
 
 NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 PILED_UP = "gradients of earlier batches are still in it, call optimizer.zero_grad() in each step"
+STALE = "the first step used gradients that `.grad` held before the call"
+NEVER = "gradients of before the call and of earlier batches are still in it, call optimizer.zero_grad() in each step"
 NOT_WHOLE = "dropout was off, while BN worked as in training: the whole net must be in training mode"
 NEW_STATE = "that is as if the optimizer were new: it has a history, which must stay"
 NEW_STATISTICS = "that is as if the running statistics were new: they have a history, which must stay"
 BACKWARDS = "that is as if the batches came in reverse"
 
 
+def give_gradients(net: nn.Module) -> None:
+    """Leave gradients, as an earlier step does."""
+    for p in net.parameters():
+        if p.requires_grad:
+            p.grad = torch.ones_like(p)
+
+
 def epoch(net: nn.Module, steps: Any, batches: list, seed: int, slip: str = "") -> Tensor:
     """Train the net in training mode for an epoch, perhaps with a slip; return the batches' losses."""
     torch.manual_seed(seed)  # for dropout
-    losses = []
+    give_gradients(net)
+    losses: list[Tensor] = []
     for layer in net.modules():
         layer.training = slip != NOT_WHOLE or isinstance(layer, NORMS)
         if slip == NEW_STATISTICS and isinstance(layer, NORMS):
@@ -30,7 +40,7 @@ def epoch(net: nn.Module, steps: Any, batches: list, seed: int, slip: str = "") 
     if slip == NEW_STATE:
         steps.state.clear()
     for X, y in batches[::-1] if slip == BACKWARDS else batches:
-        if slip != PILED_UP:
+        if slip not in (NEVER, PILED_UP if losses else STALE):
             steps.zero_grad()
         loss = F.cross_entropy(net(X), y)
         loss.backward()
@@ -42,7 +52,7 @@ def epoch(net: nn.Module, steps: Any, batches: list, seed: int, slip: str = "") 
 def slipped(net: nn.Module, optimizer: Any, batches: list, seed: int) -> dict[str, dict[str, Tensor]]:
     """For each slip, in words, the state of the net after an epoch of a copy with it."""
     states = {}
-    for slip in (PILED_UP, NOT_WHOLE, NEW_STATE, NEW_STATISTICS, BACKWARDS):
+    for slip in (PILED_UP, STALE, NEVER, NOT_WHOLE, NEW_STATE, NEW_STATISTICS, BACKWARDS):
         twin, steps = copy.deepcopy((net, optimizer))
         epoch(twin, steps, batches, seed, slip)
         states[slip] = twin.state_dict()
@@ -58,8 +68,8 @@ def seen_in(net: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[
     def look(*_: Any) -> None:
         off.append(next((name for name, m in net.named_modules() if not m.training), None))
 
-    norm = next(m for m in net.modules() if isinstance(m, NORMS))
-    hooks = norm.register_forward_pre_hook(look), optimizer.register_step_pre_hook(lambda *_: steps.append(None))
+    layer = next(m for m in net.modules() if not [*m.children()])
+    hooks = layer.register_forward_pre_hook(look), optimizer.register_step_pre_hook(lambda *_: steps.append(None))
     yield off, steps
     for hook in hooks:
         hook.remove()

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from d2lnorm.course.exercises.common.feedback import described, expect, expect_close, number, randn
+from d2lnorm.course.exercises.common.feedback import described, expect, expect_close, number, raises, randn
 from d2lnorm.course.exercises.common.slips import normalized
 from d2lnorm.course.exercises.common.traces import kept
 
-__all__ = ["expect_features_last", "expect_precise_far_off"]
+__all__ = ["expect_features_last", "expect_precise_far_off", "expect_refusal"]
 
 
 def expect_features_last(make: Callable[[int], nn.Module], N: int, T: int, C: int) -> None:
@@ -60,6 +60,8 @@ def expect_features_last(make: Callable[[int], nn.Module], N: int, T: int, C: in
             what = f"{name} after batch {batch} {where}"
             expect_close(state[name].flatten(), twin.get_buffer(name), what, mistakes, rtol=1e-8, atol=1e-9)
         count = number(state["num_batches_tracked"], "num_batches_tracked")
+        whole = not state["num_batches_tracked"].is_floating_point()
+        expect(whole, "num_batches_tracked must be an integer, as in nn.BatchNorm1d, but is a floating-point number.")
         after = f"after {batch} batch{'es' * (batch > 1)} in training num_batches_tracked must be {batch}"
         expect(count == batch, f"{after}, but is {count:g}.")
     twin.running_mean.copy_(randn(C, seed=7))
@@ -75,6 +77,14 @@ def expect_features_last(make: Callable[[int], nn.Module], N: int, T: int, C: in
         "eps belongs inside the square root": off / (twin.running_var.sqrt() + 1e-5) * gamma + beta,
     }
     expect_close(Y, twin.eval()(X.mT).mT, f"the output in evaluation {where}", slips, rtol=1e-9, atol=1e-9)
+    given, exact = X.clone().requires_grad_(), X.clone().requires_grad_()
+    Y, expected, weights = layer(given), twin(exact.mT).mT, randn(N, T, C, seed=3)
+    expect(Y.requires_grad, f"the output in evaluation {where} has no gradient: a layer in front could not learn.")
+    got: Any = torch.autograd.grad((Y * weights).sum(), (given, *ours), allow_unused=True)
+    wanted = torch.autograd.grad((expected * weights).sum(), (exact, twin.bias, twin.weight))
+    for of, our, their in zip(("input", "shift", "scale"), got, wanted, strict=True):
+        expect(our is not None, f"in evaluation no gradient reaches the {of}.")
+        expect_close(our.view_as(their), their, f"the gradient of the {of} in evaluation {where}")
     with torch.no_grad():
         expect_close(layer.train()(X), twin.train()(X.mT).mT, "the output in training, under no_grad")
         state = {name.rpartition(".")[2]: t for name, t in layer.state_dict().items()}
@@ -87,6 +97,12 @@ def expect_precise_far_off(make: Callable[[int], nn.Module], N: int, T: int, C: 
         got = make(C).float()(far)
     exact = normalized(far.double(), (0, 1), zeros + 1, zeros).float()
     expect_close(got, exact, "the output for a mean of 10,000 in float32", rtol=0.05, atol=0.05)
+
+
+def expect_refusal(make: Callable[[int], nn.Module], C: int) -> None:
+    refused = raises(Exception, make(C).train(), torch.ones(1, 1, C))
+    no_error = f"in training, for shape (1, 1, {C}), your layer raised no error"
+    expect(refused, f"{no_error}; nn.BatchNorm1d refuses a single value for each feature.")
 
 
 def _slips(X: Tensor, gamma: Tensor, beta: Tensor) -> dict[str, Tensor]:

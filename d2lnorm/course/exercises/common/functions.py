@@ -9,7 +9,15 @@ from torch import Tensor
 from d2lnorm.course.exercises.common.feedback import NotYet, expect, expect_close, randn
 from d2lnorm.course.exercises.common.traces import forbidden, kept, untouched
 
-__all__ = ["expect_defaults", "expect_device_kept", "expect_digits", "expect_gradients", "given_to", "value_of"]
+__all__ = [
+    "expect_defaults",
+    "expect_device_kept",
+    "expect_digits",
+    "expect_gradients",
+    "expect_narrow",
+    "given_to",
+    "value_of",
+]
 
 
 def value_of(function: Callable, X: Tensor, name: str, **arguments: Any) -> Any:
@@ -40,8 +48,25 @@ def expect_gradients(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
     for name, a, truth in zip(("X", "weight", "bias"), mine, truths, strict=False):
         expect(a.grad is not None, f"{name} gets no gradient.")
         expect_close(a.grad, truth, f"the gradient by {name}", rtol=1e-6, atol=1e-8)
+    fixed = ours(inputs[0], *mine[1:])
+    expect(fixed.requires_grad, "weight gets no gradient where X itself needs none.")
     single = [t.float() for t in inputs]
-    expect_close(ours(*single), theirs(*single), f"the output for {tuple(inputs[0].shape)} in float32")
+    right = theirs(*single)
+    named: Any = {"X in float32": single[0]}
+    with kept(**named):
+        got = ours(*single)
+    expect_close(got, right, f"the output for {tuple(inputs[0].shape)} in float32")
+
+
+def expect_narrow(ours: Callable, theirs: Callable, *inputs: Tensor) -> None:
+    """See that what comes of 16-bit inputs is of their type, about right, and passes gradients to all of them."""
+    for dtype in (torch.float16, torch.bfloat16):
+        leaves = [t.detach().to(dtype).requires_grad_() for t in inputs]
+        got, where = ours(*leaves), f"for X of shape {tuple(inputs[0].shape)} in {dtype}"
+        expect_close(got, theirs(*leaves), f"the output {where}", rtol=0.05, atol=0.05)
+        grads = torch.autograd.grad(got.sum(), leaves, allow_unused=True) if got.requires_grad else [None]
+        for name, grad in zip(("X", "weight", "bias"), grads, strict=False):
+            expect(grad is not None, f"{name} gets no gradient {where}.")
 
 
 def expect_defaults(ours: Callable, theirs: Callable, *shape: int) -> None:

@@ -75,8 +75,8 @@ def expect_meant(net: nn.Module, layers: tuple, norms: tuple, out: nn.Module) ->
             wrong = {slip: meant(training, slip)[0] for slip in (*slips, "the logits are normalized, too")}
             got = net.train(training)(X)
         found = [f": {slip}." for slip, Y in wrong.items() if close(got, Y)] or [
-            ". Compare with BrokenNet: the convolutions' padding, each batch norm's eps, then the order of batch norm, "
-            "ReLU and pooling."
+            ". Compare with BrokenNet: the convolutions' padding, each batch norm's eps, the activation, the kind of "
+            "pooling, the order of batch norm, ReLU and pooling, and what becomes of the logits."
         ]
         expect(close(got, Y), f"in {mode} the logits are not those of the net that was meant{found[0]}")
     pairs = zip((norm.running_mean for norm in norms), means, strict=True)

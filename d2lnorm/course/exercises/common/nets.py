@@ -11,8 +11,8 @@ from torch.nn import functional as F
 __all__ = [
     "Branching",
     "NetWithStatistics",
+    "SubclassOfBatchNorm2d",
     "Watched",
-    "calibration_nets",
     "filled",
     "heard",
     "listening_nets",
@@ -48,6 +48,13 @@ class Watched(nn.Module):
         return self.weight * X + 1
 
 
+class Rectified(nn.Module):
+    """A layer of one's own, without parameters, that works in place."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        return X.relu_()
+
+
 class ForImages(nn.Module):
     """A net with BN in a part of it, whose dropout asks the whole net for the mode."""
 
@@ -60,8 +67,12 @@ class ForImages(nn.Module):
         return self.head(F.dropout(self.part(X).relu().flatten(1), self.p, self.training))
 
 
+class SubclassOfBatchNorm2d(nn.BatchNorm2d):
+    """Somebody's own layer, which is a BatchNorm2d, too."""
+
+
 class NetWithStatistics(nn.Module):
-    """Two kinds of BN, one of them deep, another norm with statistics, a frozen bias; all values are drawn."""
+    """Two kinds of BN, one of them deep, another norm with statistics, frozen biases; all values are drawn."""
 
     EPS = {"bn": 1e-5, "head.out.1": 0.1}
 
@@ -71,7 +82,8 @@ class NetWithStatistics(nn.Module):
         self.other = nn.InstanceNorm2d(2, track_running_stats=True)
         out = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4, eps=0.1))
         self.head = nn.ModuleDict({"drop": nn.Dropout(0.5), "out": out})
-        self.conv.get_parameter("bias").requires_grad_(False)
+        for bias in (self.conv.get_parameter("bias"), out[1].get_parameter("bias")):
+            bias.requires_grad_(False)
         for t in self.to(dtype).state_dict().values():
             nn.init.uniform_(t, 0.5, 2.0) if t.is_floating_point() else t.random_(1, 10_000)
 
@@ -82,16 +94,19 @@ class NetWithStatistics(nn.Module):
 
 def listening_nets(generator: torch.Generator) -> list[tuple[str, nn.Module, Tensor]]:
     """Nets, and batches for them, whose layers are to be listened to."""
-    block = nn.Sequential(nn.BatchNorm1d(5), nn.ReLU(inplace=True))
-    plain = filled(nn.Sequential(nn.Linear(3, 5), block, nn.Linear(5, 2)), generator)
+    block = nn.Sequential(nn.BatchNorm1d(5, momentum=0.01), nn.LeakyReLU(inplace=True))
+    plain = filled(nn.Sequential(nn.Linear(3, 5), block, nn.Linear(5, 2), Rectified()), generator)
     plain[0].bias.requires_grad_(False)
     plain[2].weight.grad = torch.ones(2, 5)
     frozen = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4).eval(), nn.Sequential(nn.Dropout(0.0), nn.Linear(4, 2)))
     filled(frozen, generator)[0].register_forward_hook(lambda *_: None)  # the student's own
-    images = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(18, 1))
+    norm = nn.BatchNorm2d(3, momentum=None)
+    images = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(2, 3, 2), norm, nn.Flatten(), nn.Linear(18, 1))
+    branching = Branching()
+    branching.last.bias.data.fill_(1e4)  # in float32 a variance in one pass is lost there
     nets = {
         "a net with a block": plain,
-        "a net that branches": Branching(),
+        "a net that branches, with a last bias of 10,000": branching,
         "a net with a frozen layer": frozen,
         "a net of one layer": nn.Tanh(),
         "a net of one layer in place": nn.ReLU(inplace=True),
@@ -102,34 +117,12 @@ def listening_nets(generator: torch.Generator) -> list[tuple[str, nn.Module, Ten
     return [*batches, ("a float64 net in evaluation mode", filled(images.double().eval(), generator), X)]
 
 
-def calibration_nets(generator: torch.Generator) -> list[tuple[str, nn.Sequential, Tensor]]:
-    """Nets, and batches for them, whose linear layers are to be calibrated; the last net has a layer in two places."""
-    shared = nn.Tanh()
-    nets = [
-        nn.Sequential(nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)),
-        nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4), nn.ReLU(inplace=True), nn.Linear(4, 3)).double().eval(),
-        nn.Sequential(nn.Tanh(), nn.Linear(5, 2)),
-        nn.Sequential(nn.Linear(5, 5), shared, nn.Linear(5, 5), shared, nn.Linear(5, 5)),
-    ]
-    names = "a net with two activations", "a float64 net of small weights", "a net of one linear layer"
-    for net in nets:
-        filled(net, generator)
-    with torch.no_grad():
-        for p in nets[1].parameters():
-            p.mul_(1e-4)
-    nets[0][0].bias.requires_grad_(False)
-    nets[0][4].weight.grad = torch.ones(2, 3)
-    batches = [torch.randn(n, 5, generator=generator) * 3 + 1 for n in (4, 7, 6, 9)]
-    batches[1] = batches[1].double()
-    return [*zip((*names, "a net with one activation in two places"), nets, batches, strict=True)]
-
-
 def filled(module: Layer, generator: torch.Generator) -> Layer:
     """Return `module` with drawn parameters and running statistics, which hide nothing."""
     for name, t in module.state_dict().items():
         if t.is_floating_point():
             t.copy_(torch.randn(t.shape, generator=generator))
-            if name.endswith("running_var"):
+            if name.endswith(("running_var", "moving_var")):
                 t.abs_().add_(0.3)
     return module
 
@@ -159,6 +152,9 @@ def nets_with_norms() -> dict[str, nn.Module]:
     net.register_parameter("temperature", nn.Parameter(torch.ones(())))  # no layer's: it decays, as all others do
     named = {"debias": nn.Linear(2, 2), "norm_free": nn.Linear(2, 2), "gru": nn.GRU(2, 3), "norm": nn.BatchNorm1d(2)}
     others = nn.Sequential(nn.Embedding(3, 4), nn.MultiheadAttention(4, 2), nn.GroupNorm(2, 4), nn.PReLU(4))
+    others.extend([nn.InstanceNorm1d(4, affine=True), nn.RMSNorm(4)])
+    tied = nn.Sequential(nn.Embedding(4, 3), nn.Tanh(), nn.Linear(3, 4, bias=False))
+    tied[2].weight = tied[0].weight
     twice, frozen = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     frozen[:2].requires_grad_(False)
     return {
@@ -167,7 +163,9 @@ def nets_with_norms() -> dict[str, nn.Module]:
         "a net with layers of other kinds": others,
         "a net that uses a layer twice": nn.Sequential(twice, nn.LayerNorm(2), nn.Sequential(twice)),
         "a net with frozen layers": frozen,
-        "a single linear layer without bias": nn.Linear(3, 2, bias=False),
+        "a net whose last layer has the embedding's weight": tied,
+        "a net with a subclass of nn.BatchNorm2d": nn.Sequential(nn.Conv2d(1, 2, 3), SubclassOfBatchNorm2d(2)),
+        "a single linear layer": nn.Linear(3, 2),
         "a single batch norm": nn.BatchNorm1d(3),
     }
 

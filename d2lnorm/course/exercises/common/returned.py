@@ -1,5 +1,6 @@
-"""What an answer returned: several tensors, a list of rows, a verdict on another function."""
+"""What an answer returned: several tensors, a list of rows, an index, a verdict on another function."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from d2lnorm.course.exercises.common.feedback import NotYet, described, expect
 
-__all__ = ["form", "tensors", "verdict"]
+__all__ = ["form", "index_of", "tensors", "verdict"]
 
 
 def tensors(results: Any, *names: str) -> tuple[Tensor, ...]:
@@ -30,6 +31,14 @@ def form(value: object) -> str:
 def _name(value: object) -> str:
     names = {list: "list", tuple: "tuple", Tensor: "tensor"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
+
+
+def index_of(x: object) -> int | None:
+    """The whole number that x is, also as a number of NumPy or a tensor; None if it cannot be an index."""
+    try:
+        return operator.index(x.reshape(()) if isinstance(x, Tensor) and x.numel() == 1 else x)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def verdict(answer: Callable, version: Callable, right: str = "") -> bool:

@@ -26,7 +26,7 @@ VERSIONS = {  # what a version does that is wrong in this way
     CONSTANT: "takes its statistics under no_grad",
     FORGOTTEN: "forgets the batch axis",
     ORDER: "adds beta before gamma is applied",
-    IN_PLACE: "changes X in place",
+    IN_PLACE: "changes X in place: it takes off the mean there",
 }
 
 
@@ -48,7 +48,7 @@ def textbook(X: Tensor, gamma: Tensor, beta: Tensor, eps: float, slip: str = "")
     roots = {OUTSIDE: lambda: var.sqrt() + eps, NO_EPS: lambda: (var + 1e-5).sqrt(), NO_ROOT: lambda: var + eps}
     X_hat = (X - mean) / roots.get(slip, lambda: (var + eps).sqrt())()
     if slip == IN_PLACE:
-        given.data.copy_(X_hat.detach())
+        given.data.copy_((X - mean).detach())
     gamma, beta = (wide(gamma, X), wide(beta, X)) if gamma.dim() else (gamma, beta)
     return (X_hat + beta) * gamma if slip == ORDER else X_hat * gamma + beta
 

@@ -42,8 +42,9 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     axes, like, tight = [0, *range(2, X.dim())], [1, -1] + [1] * (X.dim() - 2), tolerance(X)
     twin.load_state_dict(layer.state_dict())  # what was rounded in the last batch is no matter in this one
     old, usual = copy.deepcopy(twin.state_dict()), (twin.eps, twin.momentum) == (1e-5, 0.1)
+    count = old["num_batches_tracked"].item()
     made = "eps and momentum left at their defaults" if usual else f"eps={twin.eps:g}, momentum={twin.momentum}"
-    made += f" and num_batches_tracked {old['num_batches_tracked']} before it" if twin.momentum is None else ""
+    made += f" and num_batches_tracked {count} before it" if twin.momentum is None or not count else ""
     where = f"after {'train()' if twin.training else 'eval()'}, for {described(X)}, {made}"
     where += "" if torch.is_grad_enabled() else ", under no_grad"
     x, x_twin = (X.clone().requires_grad_(torch.is_grad_enabled()) for _ in range(2))
@@ -51,7 +52,7 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     with forbidden("batch_norm", "native_batch_norm", asked=asked), kept(generator=True, **{"the input": x}):
         Y = layer(x)
     right = twin(x_twin)
-    m = 1 / twin.get_buffer("num_batches_tracked").item() if twin.momentum is None else twin.momentum
+    m = 1 / (count + 1) if twin.momentum is None else twin.momentum
     mean, biased, unbiased = X.mean(axes), X.var(axes, correction=0), X.var(axes)
     old_mean, old_var, w, b = (old[k] for k in ("running_mean", "running_var", "weight", "bias"))
     (by, var), (other, others) = ((mean, biased), (old_mean, old_var))[:: 1 if twin.training else -1]
@@ -70,7 +71,7 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
         expect(moves or torch.equal(t, old[k]), f"{k} must stay as it is in a call {where}.")
     expect(layer.training == twin.training, f"a call {where}, changed the layer's mode.")
     wrong = {} if usual else {BOOKS: m * old_mean + (1 - m) * mean}  # with the usual arguments the defaults are wrong
-    expect_close(layer.running_mean, twin.get_buffer("running_mean"), f"running_mean {where},", wrong)
+    expect_close(layer.running_mean, twin.get_buffer("running_mean"), f"running_mean {where},", wrong, **tight)
     wrong = {} if usual else {BOOKS: m * old_var + (1 - m) * unbiased}
     wrong |= {"the biased variance went in; PyTorch stores the unbiased one": (1 - m) * old_var + m * biased}
     expect_close(layer.running_var, twin.get_buffer("running_var"), f"running_var {where},", wrong)

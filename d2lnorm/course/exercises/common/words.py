@@ -49,13 +49,18 @@ def told(error: Exception, name: str) -> str:
     _, _, *below = _frames(error.__traceback__)  # the exercise and its check come first
     theirs = [frame for frame in below if _may_be_theirs(frame.tb_frame.f_code.co_filename)]
     what = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}".removesuffix(".")
-    if not theirs and isinstance(error, TypeError) and name in str(error).partition("(")[0].split("."):
+    if not theirs and isinstance(error, TypeError) and name in _failing(error):
         return f"calling it as the text asks failed: {what}. Keep the stub's parameters and their defaults."
     if not theirs:
         return f"what it returned, or the layer that it made, cannot be used as asked: {what}."
     last = theirs[-1]
     line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno).strip()
     return f"your code stopped at line {last.tb_lineno}, `{line}`, with {what}. {_called_with(theirs[0].tb_frame)}"
+
+
+def _failing(error: TypeError) -> list[str]:
+    """The function that a call did not fit, and its class: not the one in which it was defined."""
+    return str(error).partition("(")[0].rpartition("<locals>.")[2].split(".")
 
 
 def _called_with(frame: FrameType) -> str:

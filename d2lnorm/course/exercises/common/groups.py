@@ -1,0 +1,26 @@
+"""What the checks ask of parameter groups."""
+
+from torch import nn
+
+from d2lnorm.course.exercises.common.feedback import described, expect
+
+__all__ = ["expect_sorted"]
+
+NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm
+
+
+def expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
+    """Expect each parameter of the net, here its id, in the right one of the two groups."""
+    decayed, exempt = groups
+    ids, given = decayed + exempt, {id(p) for p in net.parameters()}
+    expect(len(ids) == len(set(ids)), f"for {what}: a parameter is in the groups twice; the optimizer refuses that.")
+    expect(given >= set(ids), f"for {what}: the groups hold things, or copies, that are not the net's own parameters.")
+    for name, p in net.named_parameters():
+        path, _, last = name.rpartition(".")
+        owner = net.get_submodule(path)
+        itself = not path and [*net.children()] != []
+        of = f"for {what}: {name}, of {'the net itself' if itself else described(owner)},"
+        lost = "so it would never be trained" if p.requires_grad else "for it is frozen; but it may be thawed later"
+        expect(id(p) in ids, f"{of} is in no group, {lost}.")
+        norm = isinstance(owner, NORMS) or "bias" in last
+        expect(id(p) in (exempt if norm else decayed), f"{of} {'must not' if norm else 'must'} decay.")
