@@ -18,6 +18,7 @@ __all__ = ["check_agrees", "check_unsaved"]
 def check_agrees(agrees: Callable) -> str:
     """Check `agrees(printed, computed)` with one to four decimals, whole numbers, powers of ten, signs and ties."""
     tie = "exactly half a unit away still agrees, above and below"
+    rounded = f"{tie}; no float is just 0.12 or 0.7, and then none is their difference: a Decimal is"
     large = "in 1.2e+03 the last digit stands for 100"
     cases = {
         ("0.814", 0.81368): (True, ""),
@@ -41,7 +42,7 @@ def check_agrees(agrees: Callable) -> str:
         ("-1.419", -1.4084): (False, ""),
         ("-1.4", -1.7): (False, ""),
         ("-1.4", 1.4): (False, "the signs differ"),
-        # Ties that floats hold exactly, beside even and odd digits; also a float's subtraction must find them
+        # Ties that floats hold exactly, beside even and odd digits
         ("12", 12.5): (True, tie),
         ("13", 12.5): (True, tie),
         ("14", 13.5): (True, tie),
@@ -50,6 +51,8 @@ def check_agrees(agrees: Callable) -> str:
         ("-3", -2.5): (True, tie),
         ("0.2", 0.25): (True, tie),
         ("0.3", 0.25): (True, tie),
+        ("0.12", 0.125): (True, rounded),
+        ("0.7", 0.75): (True, rounded),
         ("1234.5", 1234.56): (False, "the difference is more than 0.05; large numbers get no wider margin"),
         ("20241127", 20241127.0): (True, "they are equal (a float32 could not tell this number from its neighbours)"),
     }

@@ -163,8 +163,8 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         gn = replace_batch_norm(bn.eval(), groups)
         expect(gn is not None, f"it returned None: return the net, or, for a {kind} alone, the new GroupNorm.")
         expect(isinstance(gn, nn.GroupNorm), f"a {kind} alone must become a GroupNorm, but became {described(gn)}.")
-        sizes = f"num_groups={gn.num_groups}, num_channels={gn.num_channels}"
-        expect(sizes == f"num_groups={groups}, num_channels=4", f"for num_groups={groups} and 4 channels came {sizes}.")
+        came = f"num_groups={gn.num_groups}, num_channels={gn.num_channels}"
+        expect(came == f"num_groups={groups}, num_channels=4", f"for num_groups={groups} and 4 channels came {came}.")
         expect(gn.eps == eps, f"eps was {eps}, but is {gn.eps} now: keep it.")
         expect(gn.affine == (weight is not None), "a layer with affine=False has no weight and bias; keep it so.")
         expect(not gn.training, "the net was in evaluation mode, the new layer is not: keep the mode.")
@@ -173,9 +173,9 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
     parameters = {f"`{name}` of the net": p for name, p in net.named_parameters()}
     others = {m: name for name, m in net.named_modules() if not isinstance(m, BATCH_NORMS)}
     norms: dict = {k: m for k, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)}
+    sizes = {place: {"num_channels": m.num_features, "eps": m.eps} for place, m in norms.items()}
     modes = {name: m.training for name, m in net.named_modules()}
-    kept_there = {name.rpartition(".") for name in net.state_dict()}
-    names = {"".join(n) for n in kept_there if n[0] not in norms or n[2] in ("weight", "bias")}
+    names = {n for n in net.state_dict() if n.rpartition(".")[0] not in norms or n.endswith((".weight", ".bias"))}
     alone = {f"layer `{name}` of the net": m for m, name in others.items() if not [*m.children()]}
     with kept(generator=True, **parameters, **alone):
         got = replace_batch_norm(net, 2)
@@ -190,7 +190,7 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
     now = set(net.state_dict())
     lost, new = (", ".join(sorted(some)) or "none" for some in (names - now, now - names))
     expect(now == names, f"weight and bias keep their names in the state_dict. Lost: {lost}. New: {new}.")
-    expect_in_place(net, norms, 2)
+    expect_in_place(net, norms, sizes, 2)
     before, after = ([*map(id, found)] for found in (parameters.values(), net.parameters()))
     expect(set(before) == set(after), VERY)
     expect(before == after, "the parameters come in another order: put each new layer where the old one stood.")

@@ -20,7 +20,7 @@ def agrees(printed, computed):
 def agrees_by_text(printed, computed):
     digits, _, power = printed.partition("e")
     unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
-    return abs(computed - float(printed)) <= unit / 2
+    return abs(computed - float(printed)) <= unit / 2 * (1 + 1e-9)
 
 
 def agrees_within_a_unit(printed, computed):
@@ -74,7 +74,7 @@ def agrees_between(printed, computed):
 
 class Agrees:
     def __call__(self, printed, computed):
-        return not abs(float(printed) - computed) > 0.5 * 10.0 ** exponent(printed)
+        return not abs(float(printed) - computed) > 0.5 * 10.0 ** exponent(printed) + 1e-12
 
 
 def away(printed, computed):
@@ -98,7 +98,8 @@ AGREES = {
     "no large units": (lambda p, x: 2 * abs(Fraction(x) - Fraction(p)) <= Fraction(10) ** min(0, exponent(p)), "100"),
     "np.isclose": (lambda p, x: bool(np.isclose(x, float(p), atol=0.5 * 10.0 ** exponent(p))), "no wider margin"),
     "relative": (lambda p, x: math.isclose(float(p), x, rel_tol=1e-3), "must be"),
-    "float32": (lambda p, x: abs(float(np.float32(x)) - float(p)) <= 0.5 * 10.0 ** exponent(p), "float32"),
+    "float32": (lambda p, x: abs(float(np.float32(x)) - float(p)) <= 0.5 * 10.0 ** exponent(p) + 1e-12, "float32"),
+    "floats": (lambda p, x: abs(float(p) - x) <= 0.5 * 10.0 ** exponent(p), "agrees('0.12', 0.125) must be True"),
     "a millionth more": (
         lambda p, x: abs(float(p) - x) <= 0.5 * 10.0 ** exponent(p) + 1e-6,
         "8e-07, is more than half a unit",

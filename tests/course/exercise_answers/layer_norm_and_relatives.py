@@ -393,6 +393,16 @@ def replace_by_stack(net, num_groups):
     return net
 
 
+def replace_by_class(net, num_groups):
+    """The layers stay where they are, and become group norms there."""
+    for m in {m for m in net.modules() if isinstance(m, BATCH_NORMS)}:
+        m.__class__, m.num_groups, m.num_channels = nn.GroupNorm, num_groups, m.num_features
+        m._buffers.clear()
+        for name in ("num_features", "momentum", "track_running_stats"):
+            delattr(m, name)
+    return net
+
+
 def replace_in_sequentials(net, num_groups, new=None):
     new = {} if new is None else new
     if isinstance(net, BATCH_NORMS):
@@ -604,7 +614,8 @@ ANSWERS = {
         },
     ),
     check_replace_batch_norm: Answers(
-        right=[replace(), replace_by_name, replace_in_two_passes, replace_by_closure, replace_by_stack],
+        right=[replace(), replace_by_name, replace_in_two_passes, replace_by_closure, replace_by_stack]
+        + [replace_by_class],
         wrong={
             "children only": (replace(recurse=False), "left at 3.0.1, 3.4, 3.5, 6.left"),
             "not the net itself": (replace(top=False), "a BatchNorm1d alone"),

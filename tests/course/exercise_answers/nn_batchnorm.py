@@ -588,6 +588,10 @@ ANSWERS = {
             ),
         ],
         wrong={
+            "views": (
+                by_layer(lambda s, X: s.bn(X.view(-1, X.shape[2])).view(X.shape)),
+                "with RuntimeError: view size is not compatible",
+            ),
             "view": (by_layer(by_view), "not by view"),
             "steps as channels": (nn.BatchNorm1d, "the steps were taken for the channels"),
             "steps as channels if T = C": (by_layer(only_where_sides_differ), "taken for the chan"),

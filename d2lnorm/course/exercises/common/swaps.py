@@ -29,16 +29,16 @@ def some_net() -> nn.Sequential:
     return net
 
 
-def expect_in_place(net: nn.Module, old: dict[str, nn.Module], groups: int) -> None:
-    """Expect one new layer for each old batch norm, in all its places: `old` holds it for each."""
+def expect_in_place(net: nn.Module, old: dict[str, nn.Module], sizes: dict[str, dict], groups: int) -> None:
+    """Expect one new layer for each old batch norm, in all its places: `old` and `sizes` hold it for each."""
     now = {place: net.get_submodule(place) for place in old}
     pairs = {(id(old[place]), id(now[place])) for place in old}
     split = "a layer used in several places became several layers: replace it once."
     expect(len(pairs) == len({before for before, _ in pairs}), split)
     merged = "two layers that share a weight became one layer: each old layer has its own new one."
     expect(len(pairs) == len({after for _, after in pairs}), merged)
-    for place, bn in old.items():
-        right, gn = {"num_groups": groups, "num_channels": bn.num_features, "eps": bn.eps}, now[place]
+    for place, gn in now.items():
+        right = {"num_groups": groups, **sizes[place]}
         odd = [f"{name}={getattr(gn, name, None)}, not {value}" for name, value in right.items()]
         odd = [words for words, (name, value) in zip(odd, right.items(), strict=True) if getattr(gn, name, 0) != value]
         expect(not odd, f"the new layer at {place} has {', '.join(odd)}.")
