@@ -35,7 +35,7 @@ def check_combine_statistics(combine_statistics: Callable) -> str:
         means, variances = (torch.stack(t) for t in zip(*with_nan, strict=True))
         counts, what = torch.tensor(n), f"for counts {n} and C = {C}"
         what += ", in float32, for means near 30,000," if far else ""
-        what += " (a second call with the same counts, but other means)" if seed == 2 else ""
+        what += " (the same counts again, but process 1 has an image of zeros)" * (seed == 2)
         with _left_alone(f"{what}:", combine_statistics, counts=counts, means=means, variances=variances):
             combined = combine_statistics(counts, means, variances)
         got = _pair(combined, f"{what}: return two tensors, mean and var")
@@ -96,7 +96,7 @@ def check_accumulated_gradient(accumulated_gradient: Callable) -> str:
     branching.branch.eval()
     for what, net, shape, most, dtype in (
         ("an MLP", mlp, (10, 3, 4), 4, torch.float64),
-        ("a convolutional net in evaluation mode", conv, (7, 1, 4, 4), 3, torch.float32),
+        ("a net with dropout, in evaluation", conv, (7, 1, 4, 4), 3, torch.float32),
         ("a net that branches", branching, (5, 3), 8, torch.float64),
         ("a net of one layer", nn.Sequential(nn.Linear(4, 3)), (9, 4), 2, torch.float32),
     ):

@@ -48,7 +48,7 @@ def check_my_normalize(answer: Callable) -> str:
     cancelled = {"the variance is E[x²] - E[x]², which cancels here": (X[:, 2] - X[:, 2].mean()) / lost**0.5}
     what = f"for the columns {X.T[0].tolist()} and {X.T[1].tolist()} and eps = 0.5, the table"
     expect_close(got[:, :2], right[:, :2], what, mistakes)
-    expect_close(got[:, 2], right[:, 2], "the column with a mean of 1e9", cancelled, atol=1e-3)
+    expect_close(got[:, 2], right[:, 2], f"for the column {far} and eps = 0.5, the table", cancelled, atol=1e-3)
     for other in (randn(2, 5), randn(7, 2), randn(1, 1), randn(1, 3), randn(6, 1)):
         right = textbook(other, one, zero, 0.1)
         expect_close(table(other, 0.1), right, f"the table of shape {tuple(other.shape)}", **EXACT)
@@ -93,7 +93,7 @@ def _check_shape(answer: Callable, shape: tuple[int, ...], momentum: float = 0.3
     mistakes["in training the batch's own statistics normalize, not the running ones"] = stale
     batch = "it is as in training, but the argument `training` is False"
     running = "it is as without training; the argument `training` decides, not whether gradients are recorded"
-    of = f"Y for a float64 X of shape {shape} and eps = {eps}"
+    of = f"Y for a float64 X of shape {shape}, weight = {[round(w, 2) for w in weight.tolist()]} and eps = {eps}"
     expect_close(trained[0], right, f"in training, {of}", mistakes, **EXACT)
     expect_close(evaluated[0], stale, f"without training, {of}", {batch: right}, **EXACT)
     expect_close(silent[0], right, "in training under no_grad, Y", {running: stale}, **EXACT)
@@ -185,7 +185,7 @@ def check_my_statistics(answer: Callable) -> str:
         got = dict(zip(("mean", "variance"), tensors(results, "mean", "var"), strict=True))
         sums = sum(p.sum(0) for p in parts) / len(X), sum(p.square().sum(0) for p in parts) / len(X)
         rows, kind = ", ".join(map(str, lengths)), str(dtype).removeprefix("torch.")
-        more = {0: "", 7: ", each put where the last one was", 1e4: " with a mean of 1e4"}[shift]
+        more = {0: "", 7: ", each written over the last one", 1e4: " with a mean of 1e4"}[shift]
         where = f"for {kind} chunks of {rows} rows{more}, the"
         X, parts, weights = X.double(), X.double().split(lengths), torch.tensor(lengths).double() / sum(lengths)
         mistakes = {"weigh the chunks' means by their lengths": torch.stack([p.mean(0) for p in parts]).mean(0)}

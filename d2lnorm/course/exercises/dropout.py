@@ -118,7 +118,7 @@ def check_drop_connect(answer: Callable) -> str:
             x, w, b = leaves.values()
             expect_flow(answer(x, w, b, p, mode == "training", seeded(2)), F.linear(x, w * factor, b), leaves, mode)
     zeros, eye, ones = torch.zeros(200), torch.eye(100), torch.ones(2, 1)
-    expect_rare(lambda W, p: answer(eye.to(W), W, zeros.to(W), p, True, seeded(5)).T, "the layer's output")
+    expect_rare(lambda W, p: answer(eye.to(W), W, zeros.to(W), p, True, seeded(5)).T, "the output for a weight")
     rows = [tuple(answer(ones[:1], ones, zeros[:2], 0.5, True, g)[0].tolist()) for g in [seeded(4)] * 40]
     expect_outcomes(rows, 0, "weights")
     return "single weights drop, the rest is scaled, the bias stays, gradients flow."

@@ -18,7 +18,7 @@ __all__ = ["check_agrees", "check_unsaved"]
 def check_agrees(agrees: Callable) -> str:
     """Check `agrees(printed, computed)` with one to four decimals, whole numbers, powers of ten, signs and ties."""
     tie = "exactly half a unit away still agrees, above and below"
-    rounded = f"{tie}; no float is just 0.12 or 0.7, and then none is their difference: a Decimal is"
+    rounded = tie + "; in floats {1} - {0} is {2}, a little more"
     large = "in 1.2e+03 the last digit stands for 100"
     cases = {
         ("0.814", 0.81368): (True, ""),
@@ -61,6 +61,7 @@ def check_agrees(agrees: Callable) -> str:
         truth = str(getattr(got, "dtype", "")) in {"bool", "torch.bool"} and getattr(got, "ndim", 1) == 0
         expect(isinstance(got, bool) or truth, f"the answer must be True or False, but is {described(got)}.")
         words = f"agrees({printed!r}, {computed}) must be {right}, but is {bool(got)}"
+        hint = hint.format(printed, computed, computed - float(printed))
         expect(bool(got) is right, f"{words}: {hint or _away(printed, computed)}.")
     return "any number of digits, zeros at the end, whole numbers, powers of ten, signs, ties."
 
@@ -147,7 +148,8 @@ def _expect_names(unsaved: Callable, net: nn.Module, expected: list[str], where:
                 )
     new = sorted(saved ^ set(net.state_dict()))
     expect(
-        not new, f"the call changed what is saved: the state_dict {'has' if set(new) - saved else 'lacks'} {_few(new)}."
+        not new,
+        f"the call changed the net: its state_dict {'now has' if set(new) - saved else 'no longer has'} {_few(new)}.",
     )
     expect(isinstance(got, list), f"for {where} the answer must be a list, but is {described(got)}.")
     texts = all(isinstance(name, str) for name in got)

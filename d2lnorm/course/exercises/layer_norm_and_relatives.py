@@ -1,10 +1,9 @@
 """The checks of notebook 05: layer norm, group norm, RMS norm in 16 bits, and a net without batch norm."""
 
 from collections.abc import Callable
-from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, randn
@@ -15,24 +14,21 @@ from d2lnorm.course.exercises.common.functions import (
     expect_narrow,
     value_of,
 )
+from d2lnorm.course.exercises.common.grouped import (
+    EPS,
+    NO_EPS,
+    NO_SCALE,
+    OUTSIDE,
+    UNBIASED,
+    grouped_wrong,
+    normalized_over,
+)
 from d2lnorm.course.exercises.common.swaps import BATCH_NORMS, expect_in_place, some_net
 from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]
 
-UNBIASED = "the variance was divided by n - 1, but the normalization divides by n"
-OUTSIDE = "eps was added to the standard deviation, but it belongs to the variance, inside the root"
-ACROSS = "the statistics run across the groups; they belong within each, over the axes after (N, G)"
-STRIDED = "channels far from each other were grouped, but a group holds neighbours"
-NO_SCALE = "weight and bias were left out"
-NO_EPS = "the eps that was passed was not used"
-EPS = 0.5
 VERY = "the new layer must keep the very parameters `weight` and `bias`, not copies or new ones."
-
-
-def _normalized(X: Tensor, axes: tuple[int, ...], unbiased=False, outside=False, eps: float = EPS) -> Tensor:
-    var, mean = torch.var_mean(X, axes, correction=int(unbiased), keepdim=True)
-    return (X - mean) / (var.sqrt() + eps if outside else (var + eps).sqrt())
 
 
 @exercise
@@ -42,13 +38,13 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
         X, last, sizes = randn(*shape), tuple(range(-k, 0)), shape[-k:]
         weight, bias = 1 + 0.5 * randn(2, *sizes, seed=1)
         mistakes = {
-            UNBIASED: weight * _normalized(X, last, unbiased=True) + bias,
-            OUTSIDE: weight * _normalized(X, last, outside=True) + bias,
-            f"{UNBIASED}; and {OUTSIDE}": weight * _normalized(X, last, unbiased=True, outside=True) + bias,
-            NO_SCALE: _normalized(X, last),
-            "the weight was left out": _normalized(X, last) + bias,
-            "the bias was left out": weight * _normalized(X, last),
-            NO_EPS: weight * _normalized(X, last, eps=1e-5) + bias,
+            UNBIASED: weight * normalized_over(X, last, unbiased=True) + bias,
+            OUTSIDE: weight * normalized_over(X, last, outside=True) + bias,
+            f"{UNBIASED}; and {OUTSIDE}": weight * normalized_over(X, last, unbiased=True, outside=True) + bias,
+            NO_SCALE: normalized_over(X, last),
+            "the weight was left out": normalized_over(X, last) + bias,
+            "the bias was left out": weight * normalized_over(X, last),
+            NO_EPS: weight * normalized_over(X, last, eps=1e-5) + bias,
         }
         axes = {
             "the statistics were taken over the first axis, the batch": (0,),
@@ -56,7 +52,7 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
             "the statistics were taken over all axes but the first": tuple(range(1, len(shape))),
             "only the last axis was normalized, but normalized_shape names more": (-1,),
         }
-        mistakes |= {words: weight * _normalized(X, wrong) + bias for words, wrong in axes.items()}
+        mistakes |= {words: weight * normalized_over(X, wrong) + bias for words, wrong in axes.items()}
         got = value_of(my_layer_norm, X, "layer_norm", normalized_shape=sizes, weight=weight, bias=bias, eps=EPS)
         what = f"the output for X of shape {shape}, normalized_shape={sizes} and eps={EPS}"
         expected = F.layer_norm(X, sizes, weight, bias, EPS)
@@ -74,27 +70,9 @@ def check_my_layer_norm(my_layer_norm: Callable) -> str:
 def check_my_group_norm(my_group_norm: Callable) -> str:
     """Check `my_group_norm(X, num_groups, weight, bias, eps)`; every combination of the usual faults is known."""
     for shape, G in (((2, 6, 2, 2), 2), ((6, 6), 3), ((1, 6, 2), 2), ((2, 6, 6), 3), ((2, 4, 3, 4), 1)):
-        (N, C, *positions), d = shape, len(shape)
+        C = shape[1]
         X, (weight, bias) = randn(*shape, seed=2), 1 + 0.5 * randn(2, C, seed=3)
-        w, b = (t.view(C, *(1 for _ in positions)) for t in (weight, bias))
-        near, far = (X.reshape(N, *split, *positions) for split in ((G, C // G), (C // G, G)))
-        axes, across, mistakes = tuple(range(2, d + 1)), (1, *range(3, d + 1)), {}
-        ways = {"": (near, axes), STRIDED: (far, across), ACROSS: (near, across)}
-        for (way, (grouped, over)), unbiased, outside in product(ways.items(), (False, True), (False, True)):
-            slips = filter(None, (way, UNBIASED * unbiased, OUTSIDE * outside))
-            mistakes["; and ".join(slips)] = w * _normalized(grouped, over, unbiased, outside).reshape(shape) + b
-        wrong = {
-            "all channels were taken together, as in layer norm": (X, tuple(range(1, d))),
-            "the statistics were taken over the batch, too": (near, (0, *axes)),
-        }
-        if positions:
-            wrong["each channel was taken alone, as in instance norm"] = (X, tuple(range(2, d)))
-            wrong["the statistics were taken over the group's channels, but not over the positions"] = (near, (2,))
-        for words, (t, over) in wrong.items():
-            mistakes[words] = w * _normalized(t, over).reshape(shape) + b
-        hat = _normalized(near, axes).reshape(shape)
-        mistakes |= {NO_SCALE: hat, "the weight was left out": hat + b, "the bias was left out": w * hat}
-        mistakes[NO_EPS] = w * _normalized(near, axes, eps=1e-5).reshape(shape) + b
+        mistakes = grouped_wrong(X, G, weight, bias)
         got = value_of(my_group_norm, X, "group_norm", num_groups=G, weight=weight, bias=bias, eps=EPS)
         what = f"the output for X of shape {shape}, num_groups={G} and eps={EPS}"
         expected = F.group_norm(X, G, weight, bias, EPS)
@@ -104,7 +82,9 @@ def check_my_group_norm(my_group_norm: Callable) -> str:
         expect_gradients(mine, torchs, X, weight, bias)
     expect_narrow(mine, torchs, X, weight, bias)
     got = my_group_norm(X[:, :, 0, 0], 4, weight, bias, EPS)
-    expect_close(got, bias.expand(2, 4), "the output for X of shape (2, 4) and num_groups=4")
+    expect_close(
+        got, bias.expand(2, 4), f"the output for X of shape (2, 4), num_groups=4 and eps={EPS}, one number a group,"
+    )
     ones, zeros = torch.ones(4), torch.zeros(4)
     expect_defaults(lambda X: my_group_norm(X, 2, ones, zeros), lambda X: F.group_norm(X, 2), 2, 4, 8, 8)
     return "groups of neighbours, biased variance, eps inside the root, for two to four axes, with gradients."
@@ -116,7 +96,7 @@ def check_my_rms_norm(my_rms_norm: Callable) -> str:
     X, weight, ones = 1 + randn(3, 8, seed=4), 1 + 0.5 * randn(8, seed=5), torch.ones(64)
     square = X.square().mean(-1, keepdim=True)
     mistakes = {
-        "the mean was subtracted, but RMS norm subtracts nothing": weight * _normalized(X, (1,)),
+        "the mean was subtracted, but RMS norm subtracts nothing": weight * normalized_over(X, (1,)),
         "eps was added to the root, but it belongs inside": weight * X / (square.sqrt() + EPS),
         "the mean square was taken over the whole tensor": weight * X / (X.square().mean() + EPS).sqrt(),
         "the mean square was taken over the first axis": weight * X / (X.square().mean(0) + EPS).sqrt(),
@@ -165,7 +145,7 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         expect(isinstance(gn, nn.GroupNorm), f"a {kind} alone must become a GroupNorm, but became {described(gn)}.")
         came = f"num_groups={gn.num_groups}, num_channels={gn.num_channels}"
         expect(came == f"num_groups={groups}, num_channels=4", f"for num_groups={groups} and 4 channels came {came}.")
-        expect(gn.eps == eps, f"eps was {eps}, but is {gn.eps} now: keep it.")
+        expect(gn.eps == eps, f"of a {kind} alone eps was {eps}, but is {gn.eps} now: keep it.")
         expect(gn.affine == (weight is not None), "a layer with affine=False has no weight and bias; keep it so.")
         expect(not gn.training, "the net was in evaluation mode, the new layer is not: keep the mode.")
         expect(gn.weight is weight and gn.bias is bias, VERY)
@@ -181,11 +161,12 @@ def check_replace_batch_norm(replace_batch_norm: Callable) -> str:
         got = replace_batch_norm(net, 2)
     expect(got is net, f"change the net in place and return it; what came is another object: {described(got)}.")
     left = [name for name, m in net.named_modules(remove_duplicate=False) if isinstance(m, BATCH_NORMS)]
-    expect(not left, f"batch norm is left at {', '.join(left)}. Layers sit in layers; one may be used in two places.")
+    first = net.get_submodule(left[0]) if left else ""
+    expect(not left, f"batch norm is left at {', '.join(left)}. The first of these is {first}.")
     there = {m: name for name, m in net.named_modules() if m in others or not isinstance(m, nn.GroupNorm)}
     for more, less, fault in ((others, there, "is no longer in the net"), (there, others, "is new in the net")):
         odd = next((f"layer `{name}`, of class {type(m).__name__}," for m, name in more.items() if m not in less), "")
-        expect(not odd, f"the {odd} {fault}; change batch norm only.")
+        expect(not odd, f"the {odd} {fault}; change nn.BatchNorm1d, 2d and 3d only.")
     expect([*map(id, others)] == [*map(id, there)], "layers other than batch norm were moved; leave them alone.")
     now = set(net.state_dict())
     lost, new = (", ".join(sorted(some)) or "none" for some in (names - now, now - names))

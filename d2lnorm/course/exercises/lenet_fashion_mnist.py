@@ -83,7 +83,10 @@ def check_fair_pair(answer: Callable) -> str:
         for net, which in zip(pair, ("with BN", "without BN"), strict=True):
             for name, t in (*net.named_parameters(), *net.named_buffers()):
                 new = t.data_ptr() not in seen
-                expect(new, f"two calls return the same {name} in the net {which}: training one pair would train both.")
+                expect(
+                    new,
+                    f"two calls return the same tensor {name} in the net {which}: training one trains both.",
+                )
         seen |= {t.data_ptr() for net in pair for t in (*net.parameters(), *net.buffers())}
     first, other, again = (start_of(with_bn) for with_bn, _ in pairs)
     expect(all(map(torch.equal, first, again)), "the same seed must give the same weights, but two times 0 did not.")

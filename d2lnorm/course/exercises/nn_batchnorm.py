@@ -77,7 +77,8 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
             expect(not raises(ValueError, batch_norm_for, size), f"{wanted}, but you raised a ValueError.")
             layer: Any = batch_norm_for(size)
             again = batch_norm_for(size)
-        expect(type(layer) is kind, f"{wanted}: a layer, ready to be called. You returned {described(layer)}.")
+        made = "" if isinstance(layer, nn.Module) else ": a layer, ready to be called"
+        expect(type(layer) is kind, f"{wanted}{made}. You returned {described(layer)}.")
         C = layer.num_features
         places = {shape[-1]: "the last axis", shape[0]: "the batch axis", len(shape): "the number of axes"}
         hint = f", which is {places[C]}" if C in places else ""
@@ -159,10 +160,8 @@ def check_fixed_net(make: Callable[[], nn.Module]) -> str:
         logits = net(X)
     fits = isinstance(logits, Tensor) and logits.shape == (6, 10)
     expect(fits, f"expected logits of shape (6, 10), got {described(logits)}.")
-    expect(
-        max(calls.values(), default=1) == 1,
-        "a batch norm is applied twice in one call of the net: each must normalize once.",
-    )
+    twice = [f"{norm} is applied {times} times" for norm, times in calls.items() if times > 1]
+    expect(not twice, f"{', '.join(twice)} in one call of the net: each batch norm must normalize once.")
     attributes = [v for m in net.modules() for k, v in vars(m).items() if not k.startswith("_")]
     stored = [[*(v.values() if isinstance(v, dict) else v)] for v in attributes if isinstance(v, list | tuple | dict)]
     hidden = {x for v in stored for x in v if isinstance(x, nn.Module)} - set(net.modules())

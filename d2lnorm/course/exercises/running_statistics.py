@@ -123,13 +123,18 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
     for kind, axes, affine in ((nn.BatchNorm1d, 0, False), (SubclassOfBatchNorm2d, 2, True), (nn.BatchNorm3d, 3, True)):
         alone, new = kind(4, affine=affine), kind(4)
         freeze_batch_norm(alone)
-        returns = (
-            f"after freeze_batch_norm(net) for a net that is itself a {kind.__name__}, net.train() must return net"
-        )
-        expect(alone.train() is alone, f"{returns}, as before.")
+        less = "" if affine else " without weight and bias"
+        sort = "subclass of nn.BatchNorm2d" if kind is SubclassOfBatchNorm2d else f"{kind.__name__}{less}"
+        itself = f"a net that is itself a {sort}"
+        after = f"after freeze_batch_norm(net) for {itself}, net.train()"
+        try:
+            trained = alone.train()
+        except TypeError as error:
+            raise NotYet(f"{after} without an argument fails: {error}.") from error
+        expect(trained is alone, f"{after} must return net, as before.")
         for bn in (alone, new.train()):
             bn(torch.ones(5, 4, *[1] * axes))
-        expect(not alone.get_buffer("running_mean").any(), f"a net that is itself a {kind.__name__} is not frozen.")
+        expect(not alone.get_buffer("running_mean").any(), f"{itself} is not frozen: a batch moved its running_mean.")
         said = f"a {kind.__name__} of another net is frozen, too: change this net's layers, no class, nothing global. "
         expect(bool(new.get_buffer("running_mean").any()), f"{said}Then restart the kernel, which keeps the change.")
     return "BN stays frozen through every net.train(); all else goes on learning."

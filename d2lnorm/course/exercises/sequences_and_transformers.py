@@ -88,7 +88,7 @@ def check_stream_variances(stream_variances: Callable[[nn.Sequential, Tensor], l
     """Check `stream_variances(blocks, X)`: the variances, in any mode, of any blocks, and that no trace is left."""
     for about, blocks, X in streams():
         number, what = len(blocks) + 1, f"for {about} and X {tuple(X.shape)}"
-        with kept(X=X, blocks=blocks, generator=True):
+        with kept(**{f"X, for {about},": X, f"the blocks ({about})": blocks}, generator=True):
             got = stream_variances(blocks, X)
         expect(torch.is_grad_enabled(), "gradients are switched off for all code that follows: switch them on again.")
         expect(isinstance(got, list), f"return a list, not {described(got)} ({what}).")

@@ -126,8 +126,8 @@ def check_output_statistics(output_statistics: Callable[[nn.Module, Tensor], dic
 
 
 def _compare(where: str, pair: Any, layer: tuple[Tensor, Tensor, Tensor], modes: list[Tensor]) -> None:
-    right = isinstance(pair, tuple | list) and len(pair) == 2
-    expect(right, f"the value for {where} must be a pair (mean, std), but is {described(pair)}.")
+    two = isinstance(pair, tuple | list) and len(pair) == 2
+    expect(two, f"the value for {where} must be a pair (mean, std), but is {described(pair)}.")
     hanging = any(isinstance(t, Tensor) and t.requires_grad for t in pair)
     expect(not hanging, f"the numbers for {where} still hang on the graph, and keep it alive; use `.item()`.")
     got = torch.tensor(
@@ -150,6 +150,9 @@ def _compare(where: str, pair: Any, layer: tuple[Tensor, Tensor, Tensor], modes:
         "these are evaluation mode's numbers, but the layer is in training mode": _mean_and_std(modes[0]),
         "these are training mode's numbers, but the layer is in evaluation mode": _mean_and_std(modes[1]),
     }
+    if not any(torch.allclose(got, slip.double(), rtol=1e-4) for slip in mistakes.values()):
+        for name, of, right in zip(("mean", "std"), got.tolist(), truth.tolist(), strict=True):
+            expect_close(of, right, f"the {name} of {where}, in {out.dtype},")
     expect_close(got, truth.double(), what, mistakes)
     exact = out.dtype == torch.float32 or torch.allclose(got, truth, rtol=1e-9, atol=1e-9)
     expect(exact, f"{what} is right to a few digits only: compute in the net's own dtype, float64, unrounded.")
@@ -175,11 +178,14 @@ def check_calibrate(calibrate: Callable[[nn.Sequential, Tensor], object]) -> str
         for i in (i for i, layer in enumerate(done) if isinstance(layer, nn.Linear)):
             where = f"layer {i} of {what}"
             w, w0 = (changed.get_parameter(f"{i}.weight") for changed in (done, start))
-            same = f"the weights of layer {i} of the net that was passed, {what}, are unchanged"
-            expect(not torch.equal(w, w0), f"{same}; change them in place.")
             with torch.no_grad():
                 a, ratio = done[: i + 1](X.clone()), w / w0
-            expect_normalized(a.mean(0), a.std(0, correction=0), a, where, hint if i else "")
+                std = a.std(0, correction=0)
+            frozen = f", though requires_grad of its weight is {w.requires_grad}" * (not w.requires_grad)
+            far = f"it puts out a standard deviation of {std[(std - 1).abs().argmax()]:.3g}, which must be 1{frozen}"
+            same = f"the weights of layer {i} of the net that was passed, {what}, are unchanged"
+            expect(not torch.equal(w, w0), f"{same}; {far}. Change them in place.")
+            expect_normalized(a.mean(0), std, a, where, hint if i else "")
             one = torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3) and bool((ratio > 0).all())
             kept = "LSUV keeps the weights that were there, each unit's divided by one positive number"
             expect(one, f"{kept}; in {where} others were put in.")

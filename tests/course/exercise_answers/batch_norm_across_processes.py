@@ -422,10 +422,10 @@ ANSWERS = {
             ),
             "no mean of 0": (
                 lambda n, m, v: by_there(n * (m.nan_to_num() != 0).any(1), m, v),
-                "(a second call with the same counts, but other means) the mean",
+                "(the same counts again, but process 1 has an image of zeros) the mean",
             ),
             "one left out": (one_left_out, "not finite"),
-            "remembered": (remembered, "a second call with the same counts, but other means) the mean"),
+            "remembered": (remembered, "the same counts again, but process 1 has an image of zeros) the mean"),
             "mean alone": (lambda *given: by_there(*given)[0], "two tensors"),
             "the first process's": (lambda counts, means, variances: (means[0], variances[0]), "mean"),
             "zeros": (lambda counts, means, variances: (means[0] * 0, variances[0] * 0), "mean"),
@@ -482,7 +482,7 @@ ANSWERS = {
             ),
             "in training meanwhile": (
                 partial(set_in_turn, first=True, last="each"),
-                "for a convolutional net in evaluation mode, 7 images, at most 3 at once: the gradient by 0.weight",
+                "for a net with dropout, in evaluation, 7 images, at most 3 at once: the gradient by 0.weight",
             ),
             "at once": (at_once, "images at once"),
             "at once by vmap": (partial(by_vmap, chunk=False), "called 1 time for 10 images; at most 4 at once take 3"),
@@ -497,9 +497,9 @@ ANSWERS = {
                 slip: (partial(by_grad, slip=slip), words)
                 for slip, words in {
                     "in evaluation": "for an MLP, 10 images, at most 4 at once: the mode of net",
-                    "in training": "for a convolutional net in evaluation mode, 7 images, at most 3 at once: the mode",
+                    "in training": "for a net with dropout, in evaluation, 7 images, at most 3 at once: the mode",
                     "frozen": "requires_grad of", "gradient of X": "requires_grad of X", "seeded": "seeded",
-                    "flattened": "for a convolutional net in evaluation mode, 7 images, at most 3 at once: your code",
+                    "flattened": "for a net with dropout, in evaluation, 7 images, at most 3 at once: your code",
                     "layers in turn": "for a net that branches, 5 images, at most 8 at once: your code stopped",
                     "float32": "dtype",
                 }.items()

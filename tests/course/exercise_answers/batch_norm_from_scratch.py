@@ -528,7 +528,7 @@ ANSWERS = {
                 "outside": "eps was added outside the root", "no root": "take its root",
                 "no eps": "it is as with eps near 0, but another was passed", "max": "add that to each variance",
                 "rows": "the rows were normalized", "whole table": "or the whole table",
-                "one pass": "a mean of 1e9 is not right: the variance is E[x²] - E[x]²",
+                "one pass": "and eps = 0.5, the table is not right: the variance is E[x²] - E[x]²",
                 "in place": "rows[0][0] is not as it was",
                 "emptied": "the length of rows is not as it was",
                 "columns": "return a list of 4 lists of 3; yours is a list of 3 lists of 4",
@@ -537,7 +537,7 @@ ANSWERS = {
                 "3 columns": "return a list of 2 lists of 5; yours is a list of 2 lists of 3",
                 "numpy": "it calls NumPy",
                 "numpy cells": "a float of plain Python", "tensor": "it calls torch's",
-                "first variance": "the column with a mean of 1e9 is not right: at index",
+                "first variance": "for the column [1000000002.0, 999999999.0, 1000000000.5, 1000000001.0] and eps",
                 "constant": "and eps = 0.5, the table is not right: at index [0, 1]",
                 "rounded": "and eps = 0.5, the table is not right: at index",
                 "alias": "and eps = 0.5, the table is not right: at index",
@@ -554,7 +554,7 @@ ANSWERS = {
                 "no eps": "and eps = 0.5 is not right: it is as with eps near 0",
                 "one pass": "with means of 1e4, 0 and -1e4, Y is not right: the variance is E[x²] - E[x]²",
                 "one shift": "with means of 1e4, 0 and -1e4, Y is not right: at index",
-                "abs": "Y for a float64 X of shape (3, 2) and eps = 0.5 is not right: at index",
+                "abs": "Y for a float64 X of shape (3, 2), weight = [-0.66, -0.27] and eps = 0.5 is not right: at",
                 "a view under no_grad": "in training, no gradient reaches X",
                 "no_grad": "treated as constants",
                 "var detached": "the gradient by X is not right: the variance was taken as a constant",
@@ -575,7 +575,7 @@ ANSWERS = {
                 "default device": "X's device", "keepdim": "running_mean must have shape",
                 "squeeze": "running_mean must have shape (1,)", "float32": "dtype torch.float64",
                 "float64": "X of shape (8, 3, 2, 2) with means of 1e4, 0 and -1e4, Y must have dtype torch.float32",
-                "via float32": "Y for a float64 X of shape (3, 2) and eps = 0.5 is not right",
+                "via float32": "Y for a float64 X of shape (3, 2), weight = [-0.66, -0.27] and eps = 0.5 is not right",
                 "only Y": "3 tensors, (Y, running_mean, running_var), but returned a float64 tensor of shape (3, 2)",
             },
         ),
@@ -656,7 +656,7 @@ ANSWERS = {
                 "only one": "2 tensors, (mean, var), but returned a float32 tensor of shape (2,)",
             },
         )
-        | {"a view": (partial(from_first_row, own=lambda row: row), "each put where the last one was, the mean")}
+        | {"a view": (partial(from_first_row, own=lambda row: row), "each written over the last one, the mean")}
         | all_wrong(
             by_merging,
             {

@@ -357,7 +357,7 @@ ANSWERS = {
             "twice": (lambda net: sorted(2 * unsaved(net)), "twice"),
             "all made persistent": (
                 unsaved_then(lambda m, name, t: m._non_persistent_buffers_set.clear()),
-                "the call changed what is saved: the state_dict has ['scratch']",
+                "the call changed the net: its state_dict now has ['scratch']",
             ),
             "detached": (
                 unsaved_then(lambda m, name, t: setattr(m, name, t.detach())),

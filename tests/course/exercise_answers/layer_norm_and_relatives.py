@@ -562,7 +562,7 @@ ANSWERS = {
             "one example squeezed": (lambda X, *args: group()(X, *args).squeeze(0), "must have shape (1, 6, 2)"),
             "one channel a group": (
                 lambda X, g, w, b, e=1e-5: X * w + b if X.dim() == 2 and g == X.shape[1] else group()(X, g, w, b, e),
-                "num_groups=4 is not right",
+                "num_groups=4 and eps=0.5, one number a group, is not right",
             ),
             "weight where the size is": (group_by_size, "the output for X of shape (6, 6)"),
             "torch's own, as a layer": (

@@ -509,11 +509,20 @@ ANSWERS = {
             "layer norm": (lambda seed: (fair_pair(seed)[1],) * 2, "have 0 and 0"),
             "remembered": (
                 lambda seed, nets={}: nets.setdefault(seed, fair_pair(seed)),
-                "same 0.weight in the net with",
+                "same tensor 0.weight in the net with",
             ),  # noqa: B006
-            "one net without": (used_again("net"), "two calls return the same 0.weight in the net without BN"),
-            "one last layer": (used_again("last"), "two calls return the same 11.weight in the net without BN"),
-            "the same norms": (used_again("norms"), "two calls return the same 1.weight in the net with BN"),
+            "one net without": (
+                used_again("net"),
+                "two calls return the same tensor 0.weight in the net without BN",
+            ),
+            "one last layer": (
+                used_again("last"),
+                "two calls return the same tensor 11.weight in the net without BN",
+            ),
+            "the same norms": (
+                used_again("norms"),
+                "two calls return the same tensor 1.weight in the net with BN",
+            ),
             "constant": (constant, "all units of a layer start alike"),
             "convolutions copied": (
                 copied_but,

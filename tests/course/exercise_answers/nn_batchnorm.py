@@ -698,7 +698,7 @@ ANSWERS = {
             "a layer's bias alone": (groups_bias_of_a_layer, "for a single linear layer: bias, of a Linear, must not"),
             "a tied weight twice": (
                 grouped(walk=owned_by_layers),
-                "a net whose last layer has the embedding's weight: a parameter is in the groups twice",
+                "a net whose last layer has the embedding's weight: a parameter is twice in the first group",
             ),
             "embeddings exempt": (
                 grouped(lambda m, n, p: usual(m, n, p) or isinstance(m, nn.Embedding)),
@@ -707,8 +707,11 @@ ANSWERS = {
             "name is bias": (grouped(lambda m, n, p: isinstance(m, EXEMPT) or n == "bias"), "gru.bias_ih_l0, of a GRU"),
             "bias in a layer's name": (groups_whole_names, "debias.weight, of a Linear, must decay"),
             "norm in a layer's name": (groups_norm_in_name, "0.1.weight, of a BatchNorm2d, must not decay"),
-            "shared layer twice": (grouped(walk=owned_without_memory), "uses a layer twice: a parameter is in the gr"),
-            "twice": (groups_twice, "in the groups twice"),
+            "shared layer twice": (
+                grouped(walk=owned_without_memory),
+                "uses a layer twice: a parameter is twice in the first gr",
+            ),
+            "twice": (groups_twice, "a parameter is in both groups; the optimizer refuses"),
             "frozen ones left out": (
                 grouped(walk=lambda net: [t for t in owned(net) if t[2].requires_grad]),
                 "0.weight, of a Linear, is in no group, for it is frozen",
@@ -742,7 +745,7 @@ ANSWERS = {
             fixed(first=lambda s, X: Fixed.first(s, X.float())),
         ],
         wrong={
-            "as given": (Broken, "applied twice"),
+            "as given": (Broken, "is applied 2 times in one call"),
             "shared scale": (fixed(change=share_scale), "share a tensor"),
             "in a dict": (
                 fixed(change=hide_norm, third=lambda s, X: s.norms["hidden"](s.hidden(X.flatten(1))).relu()),
@@ -768,7 +771,7 @@ ANSWERS = {
             ),
             "the hidden layer's norm twice": (
                 fixed(third=lambda s, X: s.norm3(s.norm3(s.hidden(X.flatten(1)))).relu()),
-                "a batch norm is applied twice in one call of the net",
+                "is applied 2 times in one call of the net: each",
             ),
             "kernels of 5": (fixed(kernel=5), "(8, 1, 5, 5)"),
             "padding by reflection": (

@@ -351,8 +351,8 @@ FREEZE = {
     "the bias, too": "requires_grad of bn.bias was True and is now False; leave",
     "all learns": "requires_grad of conv.bias was False and is now True; leave every parameter",
     "BN learns": "requires_grad of head.out.1.bias was False and is now True; leave every parameter",
-    "exact types": "a net that is itself a SubclassOfBatchNorm2d is not frozen",
-    "train returns None": "for a net that is itself a BatchNorm1d, net.train() must return net",
+    "exact types": "a net that is itself a subclass of nn.BatchNorm2d is not frozen",
+    "train returns None": "a BatchNorm1d without weight and bias, net.train() must return net",
     "train asks for the mode": "<lambda>() missing 1 required positional argument: 'mode'",
     "train called": "any net.train(), these layers are in the wrong mode", "eval called": "the wrong mode: NetWith",
     "modes of the root": "before any net.train(), these layers are in the wrong mode: Dropout",
@@ -591,13 +591,13 @@ def rescaled_once(self, X, mean, var):
 
 
 LAYER = {
-    "default 0.9": "running_mean after train(), for a float64 tensor of shape (3, 4, 2), eps and momentum left",
+    "default 0.9": "running_mean in training mode, for a float64 tensor of shape (3, 4, 2), eps and momentum left",
     "fixed": "running_mean",
     "default 1e-6": "eps and momentum left at their defaults",
-    "fixed eps": "eps=0.5, momentum=0.3 and num_batches_tracked 0 before",
-    "order": "eps=0.5, momentum=0.3 and num_batches_tracked 0 before it, is not right",
+    "fixed eps": "eps=0.5, momentum=0.3 and 0 batches before",
+    "order": "eps=0.5, momentum=0.3 and 0 batches before this one, is not right",
     "3 channels": "(5,) and type torch.float32, as in PyTorch, but has",
-    "own count": "momentum=None and num_batches_tracked 20 before it",
+    "own count": "momentum=None and 20 batches before this one",
     "a batch of one": "(1, 3, 4)", "returned as it is": "raise a ValueError; your code raised nothing",
     "F in evaluation": "without using", "2-D alone": "size of tensor", "2-D in evaluation": "size of tensor",
     "view": "view", "squeeze": "must have shape (2, 3, 1)", "detached in evaluation": "the gradient of the input",
@@ -605,13 +605,13 @@ LAYER = {
     "seeds at the start": "generator", "turns requires_grad on": "requires_grad of the input",
     "no gradient in evaluation": "has no gradient", "weight.data": "the gradient of weight", "count in float": "int64",
     "no count": "num_batches_tracked, which must grow by 1 with each batch in training, is not right",
-    "counts evaluation": "num_batches_tracked must stay as it is in a call after eval()", "nothing": "must be a tensor",
+    "counts evaluation": "num_batches_tracked must stay as it is in a call in eval", "nothing": "must be a tensor",
     "in place": "the input is not as it was", "a tuple": "must be a tensor",
     "refused in evaluation": "one row alone must do", "trains again": "changed the layer's mode",
-    "the first sets": "running_mean after train(), for a float64 tensor of shape (3, 3, 2), eps=0.5, momentum=0.3 and",
+    "the first sets": "running_mean in training mode, for a float64 tensor of shape (3, 3, 2), eps=0.5, momentum=0.3",
     "not before a batch": "RuntimeError: train first",
-    "the batch's own before a batch": "and num_batches_tracked 0 before it, is not right: the other mode's statistics",
-    "weights held small": "weight must stay as it is in a call after train()",
+    "the batch's own before a batch": "and 0 batches before this one, is not right: it was normalized as in training",
+    "weights held small": "weight must stay as it is in a call in training mode",
 }  # fmt: skip
 STARTS = {
     "running_var from 0": ("running_var", 0, "running_var must be 1, as in PyTorch, but it starts"),
@@ -633,7 +633,7 @@ METHODS = {
     "statistics under no_grad": ({"statistics": torch.no_grad()(Layer.statistics)}, "the way through mean and"),
     "the variance detached": (
         {"statistics": lambda self, X, axes: (X.mean(axes), X.var(axes, correction=0).detach())},
-        "the gradient of the input after train()"),
+        "the gradient of the input in training mode"),
     "graph kept": (
         {"average": lambda self, old, new: (1 - self.factor()) * old + self.factor() * new}, "keep the autograd graph"),
     "plain attributes": ({"keep": lambda self, name, t: setattr(self, name, t)}, "num_batches_tracked: a tensor that"),
@@ -643,13 +643,13 @@ METHODS = {
     "the book's momentum": (
         {"average": lambda self, old, new: self.factor() * old + (1 - self.factor()) * new.detach()},
         "the book's convention"),
-    "mode from is_grad_enabled": ({"mode": lambda self: torch.is_grad_enabled()}, "other mode's statistics"),
-    "always the batch": ({"mode": lambda self: True}, "the output after eval()"),
+    "mode from is_grad_enabled": ({"mode": lambda self: torch.is_grad_enabled()}, "as in training mode"),
+    "always the batch": ({"mode": lambda self: True}, "the output in evaluation mode"),
     "None as 0.1": (
         {"factor": lambda self: 0.1 if self.momentum is None else self.momentum},
-        "momentum=None and num_batches_tracked 0 before"),
+        "momentum=None and 0 batches before"),
     "or": ({"factor": lambda self: self.momentum or 1 / self.num_batches_tracked}, "momentum=0.0"),
-    "cached": ({"normalized": rescaled_once}, "the output after eval()"),
+    "cached": ({"normalized": rescaled_once}, "the output in evaluation mode"),
     "one row": ({"check": refusing(1)}, "raise a ValueError; your code raised nothing"),
     "RuntimeError": ({"check": refusing(2, RuntimeError)}, "raise a ValueError; your code raised RuntimeError"),
     "statistics in float32": (

@@ -10,6 +10,7 @@ __all__ = [
     "feedback",
     "folds",
     "frozen",
+    "grouped",
     "groups",
     "functions",
     "layers",

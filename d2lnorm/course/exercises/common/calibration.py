@@ -10,8 +10,8 @@ __all__ = ["HINTS", "calibration_nets", "expect_same_parts", "put_back"]
 
 HINTS = {
     "a net with one activation in two places": "This net has one activation in two places: was it applied in both?",
-    "a net with two batch norms": "Its batch norms are in training (layer 2) and evaluation mode (layer 4): did each "
-    "run in its own?",
+    "a net that begins in place, with two batch norms": "Its batch norms are in training (layer 2) and evaluation mode "
+    "(layer 4): did each run in its own?",
 }
 
 

@@ -44,7 +44,7 @@ def expect_rare(answer: Callable[[Tensor, float], Any], what: str) -> None:
     for p in (0.005, 0.995):
         ones = torch.ones(200, 100, dtype=torch.float16)
         Y, of = answer(ones, p), f"of 20,000 ones in float16, in training at p = {p},"
-        is_half = isinstance(Y, Tensor) and Y.dtype == ones.dtype
-        expect(is_half, f"{what} {of} must be a float16 tensor, but is {described(Y)}.")
+        kind = Y.dtype if isinstance(Y, Tensor) else described(Y)
+        expect(kind == ones.dtype, f"{what} {of} must be in float16, but is {kind}.")
         share = (Y == 0).double().mean().item()
         expect(abs(share - p) < 0.0025, f"{of} a share of {share:.4f} was dropped; about {p} should be.")

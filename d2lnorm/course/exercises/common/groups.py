@@ -13,7 +13,10 @@ def expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
     """Expect each parameter of the net, here its id, in the right one of the two groups."""
     decayed, exempt = groups
     ids, given = decayed + exempt, {id(p) for p in net.parameters()}
-    expect(len(ids) == len(set(ids)), f"for {what}: a parameter is in the groups twice; the optimizer refuses that.")
+    for one, of in ((decayed, "first"), (exempt, "second")):
+        expect(len(one) == len(set(one)), f"for {what}: a parameter is twice in the {of} group; it must be there once.")
+    both = f"for {what}: a parameter is in both groups; the optimizer refuses that."
+    expect(len(ids) == len(set(ids)), both)
     expect(given >= set(ids), f"for {what}: the groups hold things, or copies, that are not the net's own parameters.")
     for name, p in net.named_parameters():
         path, _, last = name.rpartition(".")

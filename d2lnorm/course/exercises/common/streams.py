@@ -28,7 +28,12 @@ def streams() -> Iterator[tuple[str, nn.Sequential, Tensor]]:
     mixed = nn.Sequential(block().eval(), shared, nn.ReLU(inplace=True), nested, shared, nn.Linear(4, 3))
     for about, blocks, shape, dtype in (
         ("three blocks in training mode", nn.Sequential(block(), block(), block()), (5, 4), torch.float64),
-        ("one block in evaluation mode", nn.Sequential(block()).eval(), (6, 4), torch.float32),
+        (
+            "one block in evaluation mode and float32 around 3,000",
+            nn.Sequential(block()).eval(),
+            (6, 4),
+            torch.float32,
+        ),
         ("two blocks", nn.Sequential(block(nn.LayerNorm), block(nn.LayerNorm)), (3, 2, 4), torch.float64),
         ("a block with instance norm", nn.Sequential(block(instance)), (5, 4, 4), torch.float64),
         ("six blocks, the first in evaluation mode, one in place, one used twice", mixed, (7, 4), torch.float64),

@@ -44,8 +44,9 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     old, usual = copy.deepcopy(twin.state_dict()), (twin.eps, twin.momentum) == (1e-5, 0.1)
     count = old["num_batches_tracked"].item()
     made = "eps and momentum left at their defaults" if usual else f"eps={twin.eps:g}, momentum={twin.momentum}"
-    made += f" and num_batches_tracked {count} before it" if twin.momentum is None or not count else ""
-    where = f"after {'train()' if twin.training else 'eval()'}, for {described(X)}, {made}"
+    before = f" and {count} batches before this one"
+    made += before if twin.momentum is None or not count else ""
+    where = f"in {'training' if twin.training else 'evaluation'} mode, for {described(X)}, {made}"
     where += "" if torch.is_grad_enabled() else ", under no_grad"
     x, x_twin = (X.clone().requires_grad_(torch.is_grad_enabled()) for _ in range(2))
     asked = "without using nn.BatchNorm1d or F.batch_norm"
@@ -60,10 +61,12 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     def scaled(mean: Tensor, std: Tensor) -> Tensor:
         return w.view(like) * (X - mean.view(like)) / std.view(like) + b.view(like)
 
+    modes = ["in evaluation mode, with the running ones", "in training mode, with the batch's own"]
+    used = f"it was normalized as {modes[not twin.training]}"
     wrong = {
         "it was normalized with the unbiased variance": scaled(mean, (unbiased + twin.eps).sqrt()),
         "eps belongs inside the square root": scaled(by, var.sqrt() + twin.eps),
-        "the other mode's statistics were used; see self.training": scaled(other, (others + twin.eps).sqrt()),
+        used: scaled(other, (others + twin.eps).sqrt()),
     }
     expect_close(Y, right.detach(), f"the output {where},", wrong, **tight)
     for k, t in layer.state_dict().items():
