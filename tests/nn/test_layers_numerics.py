@@ -236,3 +236,15 @@ def test_dropout(numbers, p, seed):
     kept = ours != 0
     if p < 1:
         torch.testing.assert_close(ours[kept], X[kept] / (1 - p))
+
+
+@pytest.mark.parametrize("layer", [d2lnorm.BatchNorm(4, 4), d2lnorm.BatchNorm2d(4), d2lnorm.GroupNorm(2, 4)])
+def test_the_strides_of_the_gradient_that_comes_back_change_nothing(layer):
+    """In images of width 1 they look like channels-last; there torch 2.15's nn.BatchNorm2d errs on a CPU."""
+    X, dY = images(L=5)[..., :1].double().contiguous().requires_grad_(), images(L=5, seed=1)[..., :1].double()
+    dY = dY.contiguous()
+    turned = dY.transpose(1, 2).contiguous().transpose(1, 2)
+    assert turned.is_contiguous(memory_format=torch.channels_last)
+    Y = layer.double()(X)
+    dX, again = (torch.autograd.grad(Y, X, upstream, retain_graph=True)[0] for upstream in (dY, turned))
+    torch.testing.assert_close(again, dX)
