@@ -117,7 +117,7 @@ def check_drop_connect(answer: Callable) -> str:
             leaves = {n: t.clone().requires_grad_() for n, t in (("X", X), ("the weight", weight), ("the bias", bias))}
             x, w, b = leaves.values()
             expect_flow(answer(x, w, b, p, mode == "training", seeded(2)), F.linear(x, w * factor, b), leaves, mode)
-    zeros, eye, ones = torch.zeros(200), torch.eye(100), torch.ones(2, 1)
+    zeros, eye, ones = torch.zeros(125), torch.eye(100), torch.ones(2, 1)
     expect_rare(lambda W, p: answer(eye.to(W), W, zeros.to(W), p, True, seeded(5)).T, "the output for a weight")
     rows = [tuple(answer(ones[:1], ones, zeros[:2], 0.5, True, g)[0].tolist()) for g in [seeded(4)] * 40]
     expect_outcomes(rows, 0, "weights")
