@@ -107,14 +107,8 @@ def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module])
 @exercise
 def check_sequence_batch_norm(make: Callable[[int], nn.Module]) -> str:
     """Check `SequenceBatchNorm(num_features)`: batch norm of (N, T, C), the features on the last axis."""
-    for shape in (
-        (2, 4, 4),
-        (3, 5, 2),
-        (1, 6, 3),
-        (4, 1, 3),
-        (5, 3, 1),
-        (5, 1, 1),
-    ):  # first T = C: a wrong axis raises no error
+    shapes = (2, 4, 4), (3, 5, 2), (1, 6, 3), (4, 1, 3), (5, 3, 1), (5, 1, 1)
+    for shape in shapes:  # first T = C: a wrong axis raises no error
         expect_features_last(make, *shape)
     for shape in ((2, 4, 3), (3, 5, 5)):
         expect_precise_far_off(make, *shape)

@@ -39,6 +39,6 @@ def expect_in_place(net: nn.Module, old: dict[str, nn.Module], sizes: dict[str, 
     expect(len(pairs) == len({after for _, after in pairs}), merged)
     for place, gn in now.items():
         right = {"num_groups": groups, **sizes[place]}
-        odd = [f"{name}={getattr(gn, name, None)}, not {value}" for name, value in right.items()]
-        odd = [words for words, (name, value) in zip(odd, right.items(), strict=True) if getattr(gn, name, 0) != value]
+        got = {name: getattr(gn, name, None) for name in right}
+        odd = [f"{name}={got[name]}, not {value}" for name, value in right.items() if got[name] != value]
         expect(not odd, f"the new layer at {place} has {', '.join(odd)}.")

@@ -61,12 +61,11 @@ def expect_twin(layer: Any, twin: nn.BatchNorm1d, X: Tensor) -> None:
     def scaled(mean: Tensor, std: Tensor) -> Tensor:
         return w.view(like) * (X - mean.view(like)) / std.view(like) + b.view(like)
 
-    modes = ["in evaluation mode, with the running ones", "in training mode, with the batch's own"]
-    used = f"it was normalized as {modes[not twin.training]}"
+    used = "evaluation mode, with the running ones" if twin.training else "training mode, with the batch's own"
     wrong = {
         "it was normalized with the unbiased variance": scaled(mean, (unbiased + twin.eps).sqrt()),
         "eps belongs inside the square root": scaled(by, var.sqrt() + twin.eps),
-        used: scaled(other, (others + twin.eps).sqrt()),
+        f"it was normalized as in {used}": scaled(other, (others + twin.eps).sqrt()),
     }
     expect_close(Y, right.detach(), f"the output {where},", wrong, **tight)
     for k, t in layer.state_dict().items():
