@@ -2,6 +2,7 @@
 
 import itertools
 
+import coverage
 import pytest
 import torch
 from layer_oracle import assert_drop_in, make_input
@@ -59,6 +60,18 @@ GRID = [
     ("RMSNorm", RMS, [((2, 3, 4, 2), ([3, 4, 2],)), ((2, 3, 4, 2), (2,))], IMAGE),
 ]
 ROWS = [(name, k, shapes, layouts) for name, kwargs, shapes, layouts in GRID for k in kwargs]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untraced():
+    """Coverage rests: it would take as long as the layers themselves, and other tests reach the same lines."""
+    resting = []
+    while running := coverage.Coverage.current():  # with pytest-xdist there are two, one in the other
+        running.stop()
+        resting.append(running)
+    yield
+    for each in reversed(resting):
+        each.start()
 
 
 def points(shapes, layouts):
