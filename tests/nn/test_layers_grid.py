@@ -64,7 +64,7 @@ ROWS = [(name, k, shapes, layouts) for name, kwargs, shapes, layouts in GRID for
 
 @pytest.fixture(scope="module", autouse=True)
 def untraced():
-    """Coverage rests: it would take as long as the layers themselves, and other tests reach the same lines."""
+    """Coverage rests: these tests would take half as long again, and others reach the same lines."""
     resting = []
     while running := coverage.Coverage.current():  # with pytest-xdist there are two, one in the other
         running.stop()
