@@ -54,7 +54,7 @@ def test_the_loss_of_16_bits_is_summed_in_32():
         torch.manual_seed(seed)
         model = torch.nn.Linear(4, 3).bfloat16()
         loss = F.cross_entropy(model(X), y[:37]).item()
-        history = train(model, [(X, y[:37])], [(X, y[:37])], 1, 0.1, **KEEP)
+        history = train(model, [(X, y[:37])], [(X, y[:37])], 1, 0.1, "cpu", **KEEP)
         assert history.loss == pytest.approx([loss], rel=1e-6)
 
 

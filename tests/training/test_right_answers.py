@@ -31,7 +31,7 @@ def test_labels_of_another_shape_are_refused_before_anything_is_learnt(y, logits
         evaluate_accuracy(model, batches)
     before = [p.detach().clone() for p in model.parameters()]
     with pytest.raises(ValueError, match=words):
-        train(model, batches, [(X, Y)], 1, 0.1, **KEEP)
+        train(model, batches, [(X, Y)], 1, 0.1, "cpu", **KEEP)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

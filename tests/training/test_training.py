@@ -106,10 +106,10 @@ def test_optimizer_and_schedule_are_used_on_every_step():
 def test_initialization_can_be_chosen():
     model = net()
     before = copy.deepcopy(model)
-    train(model, tiny(), tiny(), 1, 1e-30, init_weights=lambda module: None)
+    train(model, tiny(), tiny(), 1, 1e-30, "cpu", init_weights=lambda module: None)
     for a, b in zip(model.parameters(), before.parameters(), strict=True):
         assert_close(a, b, rtol=0, atol=1e-20)
-    train(model, tiny(), tiny(), 1, 1e-30)
+    train(model, tiny(), tiny(), 1, 1e-30, "cpu")
     assert not torch.equal(model[0].weight, before[0].weight)
     assert_close(model[0].bias, before[0].bias, rtol=0, atol=1e-20)
 
@@ -126,7 +126,7 @@ def test_training_again_starts_anew_in_part():
     def schedule(optimizer, total_steps):
         return torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_steps)
 
-    options = {"optimizer": partial(Noting, momentum=0.9), "schedule": schedule}
+    options = {"device": "cpu", "optimizer": partial(Noting, momentum=0.9), "schedule": schedule}
     first = train(model, tiny(), tiny(), 3, 0.3, **options)
     left = copy.deepcopy(model.state_dict())
     starts.clear()
