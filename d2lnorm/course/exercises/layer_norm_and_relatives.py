@@ -23,7 +23,8 @@ from d2lnorm.course.exercises.common.grouped import (
     grouped_wrong,
     normalized_over,
 )
-from d2lnorm.course.exercises.common.swaps import BATCH_NORMS, expect_in_place, some_net
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS
+from d2lnorm.course.exercises.common.swaps import expect_in_place, some_net
 from d2lnorm.course.exercises.common.traces import kept
 
 __all__ = ["check_my_group_norm", "check_my_layer_norm", "check_my_rms_norm", "check_replace_batch_norm"]

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from d2lnorm.batch_norm import BatchNorm
-from d2lnorm.course.exercises.common.epochs import NORMS, epoch, give_gradients, seen_in, slipped, strange
+from d2lnorm.course.exercises.common.epochs import epoch, give_gradients, seen_in, slipped, strange
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, expect_close, number
 from d2lnorm.course.exercises.common.judged import misjudged, predictions, share
 from d2lnorm.course.exercises.common.layers import expect_lenet, start_of
-from d2lnorm.course.exercises.common.nets import filled, net_with_dropout
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS, filled, net_with_dropout
 from d2lnorm.course.exercises.common.traces import kept
 from d2lnorm.lenet import lenet
 
@@ -62,7 +62,7 @@ def check_fair_pair(answer: Callable) -> str:
         what = [type(net).__name__ for net in pair] if isinstance(pair, tuple | list) else described(pair)
         expect(nets, f"return two nets, the one with BN first, not {what}.")
         pairs.append(pair)
-        counts = [sum(isinstance(m, NORMS) for m in net.modules()) for net in pair]
+        counts = [sum(isinstance(m, BATCH_NORMS) for m in net.modules()) for net in pair]
         expect(
             counts == [4, 0],
             f"expected nets with 4 and 0 nn.BatchNorm layers, but yours have {counts[0]} and {counts[1]}.",

@@ -12,7 +12,7 @@ from d2lnorm.course.exercises.common.features_last import expect_features_last, 
 from d2lnorm.course.exercises.common.feedback import described, exercise, expect, number, raises, randn
 from d2lnorm.course.exercises.common.groups import expect_sorted
 from d2lnorm.course.exercises.common.layers import expect_meant
-from d2lnorm.course.exercises.common.nets import SubclassOfBatchNorm2d, nets_with_norms
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS, SubclassOfBatchNorm2d, nets_with_norms
 from d2lnorm.course.exercises.common.traces import kept
 from d2lnorm.course.exercises.common.twins import expect_state
 
@@ -23,7 +23,6 @@ __all__ = [
     "check_parameter_groups",
     "check_sequence_batch_norm",
 ]
-_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 
 
 @exercise
@@ -68,7 +67,7 @@ def check_count_batch_norm(count_batch_norm: Callable[[nn.Module], tuple[int, in
 @exercise
 def check_batch_norm_for(batch_norm_for: Callable[[tuple[int, ...]], nn.Module]) -> str:
     """Check `batch_norm_for(shape)`: the batch-norm layer that takes an input of this shape."""
-    one, two, three = _NORMS
+    one, two, three = BATCH_NORMS
     torch.rand(1)  # not where a seed of the answer's would begin, so that kept sees it
     shapes = {(6, 3): one, (2, 7, 5): one, (8, 1, 9): one, (3, 6, 5, 2): two, (8, 3, 1, 1): two}
     for shape, kind in (shapes | {(3, 2, 4, 6, 7): three}).items():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from d2lnorm.course.exercises.common.feedback import NotYet, exercise, expect, expect_close, raises
 from d2lnorm.course.exercises.common.frozen import expect_frozen
-from d2lnorm.course.exercises.common.nets import NetWithStatistics, SubclassOfBatchNorm2d
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS, NetWithStatistics, SubclassOfBatchNorm2d
 from d2lnorm.course.exercises.common.traces import kept, untouched
 from d2lnorm.course.exercises.common.twins import (
     BOOKS,
@@ -25,8 +25,6 @@ from d2lnorm.course.exercises.common.twins import (
 )
 
 __all__ = ["check_batch_norm_1d", "check_freeze_batch_norm", "check_load", "check_momentum_for"]
-
-NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 @exercise
@@ -95,7 +93,7 @@ def check_freeze_batch_norm(freeze_batch_norm: Callable) -> str:
     for mode, dtype in ((True, torch.float32), (False, torch.float64)):
         net = NetWithStatistics(dtype).train(mode)
         net.head["drop"].train(not mode)
-        others = {m: m.training for m in net.modules() if not isinstance(m, NORMS)}
+        others = {m: m.training for m in net.modules() if not isinstance(m, BATCH_NORMS)}
         frozen, before = copy.deepcopy(net.state_dict()), learning(net)
         with untouched():
             expect(freeze_batch_norm(net) is net, "freeze_batch_norm must return the net that it was given.")
@@ -182,5 +180,5 @@ def _pair(BatchNorm1d: Callable, *arguments: Any, **settings: Any) -> tuple[Any,
     with kept(generator=True):
         layer, twin = BatchNorm1d(*arguments, **settings), nn.BatchNorm1d(*arguments, **settings)
     expect_state(layer, twin)
-    expect(not isinstance(layer, NORMS), "write it without using nn.BatchNorm1d; do not inherit from it either.")
+    expect(not isinstance(layer, BATCH_NORMS), "write it without using nn.BatchNorm1d; do not inherit from it either.")
     return layer, twin

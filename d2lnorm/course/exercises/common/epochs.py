@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["NORMS", "epoch", "give_gradients", "seen_in", "slipped", "strange"]
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS
 
-NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
+__all__ = ["epoch", "give_gradients", "seen_in", "slipped", "strange"]
+
 PILED_UP = "gradients of earlier batches are still in it, call optimizer.zero_grad() in each step"
 STALE = "the first step used gradients that `.grad` held before the call"
 NEVER = "gradients of before the call and of earlier batches are still in it, call optimizer.zero_grad() in each step"
@@ -34,8 +35,8 @@ def epoch(net: nn.Module, steps: Any, batches: list, seed: int, slip: str = "") 
     give_gradients(net)
     losses: list[Tensor] = []
     for layer in net.modules():
-        layer.training = slip != NOT_WHOLE or isinstance(layer, NORMS)
-        if slip == NEW_STATISTICS and isinstance(layer, NORMS):
+        layer.training = slip != NOT_WHOLE or isinstance(layer, BATCH_NORMS)
+        if slip == NEW_STATISTICS and isinstance(layer, BATCH_NORMS):
             layer.reset_running_stats()
     if slip == NEW_STATE:
         steps.state.clear()

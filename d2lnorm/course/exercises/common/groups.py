@@ -3,10 +3,9 @@
 from torch import nn
 
 from d2lnorm.course.exercises.common.feedback import described, expect
+from d2lnorm.course.exercises.common.nets import BATCH_NORMS
 
 __all__ = ["expect_sorted"]
-
-NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm
 
 
 def expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
@@ -25,5 +24,5 @@ def expect_sorted(groups: list[list[int]], net: nn.Module, what: str) -> None:
         of = f"for {what}: {name}, of {'the net itself' if itself else described(owner)},"
         lost = "so it would never be trained" if p.requires_grad else "for it is frozen; but it may be thawed later"
         expect(id(p) in ids, f"{of} is in no group, {lost}.")
-        norm = isinstance(owner, NORMS) or "bias" in last
+        norm = isinstance(owner, (*BATCH_NORMS, nn.LayerNorm)) or "bias" in last
         expect(id(p) in (exempt if norm else decayed), f"{of} {'must not' if norm else 'must'} decay.")

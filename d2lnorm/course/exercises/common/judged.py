@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from d2lnorm.batch_norm import BatchNorm
 
-__all__ = ["BATCH_NORMS", "misjudged", "predictions", "share"]
+__all__ = ["misjudged", "predictions", "share"]
 
-BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm
+LENET_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm
 
 
 def predictions(
-    net: nn.Module, images: list[Tensor], own: tuple = BATCH_NORMS, eps: float | None = None
+    net: nn.Module, images: list[Tensor], own: tuple = LENET_NORMS, eps: float | None = None
 ) -> list[Tensor]:
     """Predict with a copy, in which these layers use each batch's own statistics."""
     net = copy.deepcopy(net).eval()
@@ -44,14 +44,14 @@ def misjudged(net: nn.Module, images: list[Tensor], labels: list[Tensor]) -> dic
         "it is as if eps were 1e-5: use each layer's own eps": share(predictions(net, images, eps=1e-5), labels),
         "that is the accuracy on the first batch alone": share(right[:1], labels[:1]),
     }
-    kinds = [kind for kind in BATCH_NORMS if any(isinstance(m, kind) for m in net.modules())]
+    kinds = [kind for kind in LENET_NORMS if any(isinstance(m, kind) for m in net.modules())]
     for some in (some for n in range(1, len(kinds)) for some in combinations(kinds, n)):
         those, others = (" and ".join(map(_name, them)) for them in (some, [k for k in kinds if k not in some]))
         slip = f"only {those} used the batch's statistics; this net has {others}, too"
         mistakes[slip] = share(predictions(net, images, some), labels)
     if any(isinstance(m, nn.InstanceNorm2d) for m in net.modules()):
         slip = "InstanceNorm2d worked as in training, too: only BN may"
-        mistakes[slip] = share(predictions(net, images, (*BATCH_NORMS, nn.InstanceNorm2d)), labels)
+        mistakes[slip] = share(predictions(net, images, (*LENET_NORMS, nn.InstanceNorm2d)), labels)
     return mistakes
 
 

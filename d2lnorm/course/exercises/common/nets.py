@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = [
+    "BATCH_NORMS",
     "Branching",
     "NetWithStatistics",
     "SubclassOfBatchNorm2d",
@@ -20,6 +21,7 @@ __all__ = [
     "nets_with_norms",
 ]
 
+BATCH_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
